@@ -1,0 +1,116 @@
+"""The seam to engines: two methods to have one, three to use it.
+
+The product holds the stopwatch: an engine neither times itself nor reports a statistic. It says when it begins to
+compile (`mark`), and hands out requests whose `run` is the one timed call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.errors import UsageError
+from speedsheet.core.workload import Arrays
+
+#: What runs in place of a precision that the device does not have, best first.
+FALLBACK: Mapping[str, tuple[str, ...]] = {
+    "fp32": ("fp32",),
+    "fp16": ("fp16", "bf16", "fp32"),
+    "bf16": ("bf16", "fp32"),
+    "int8": ("int8",),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """An engine that can run here. `precisions` maps each of its devices to what it can execute there."""
+
+    name: str
+    version: str
+    precisions: Mapping[str, tuple[str, ...]]
+    default_device: str
+    input_copy: str
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """The devices of this machine that the engine can use, the default one among them."""
+        return tuple(self.precisions)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineUnavailable:
+    """An engine that cannot run here: why, and the command that mends it."""
+
+    name: str
+    reason: str
+    do: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How an engine is to load an artifact.
+
+    `precision` is what the device was found to have (see `grant`), `settings` the user's own, which win over the
+    engine's default rule. `audit` asks for a session that can tell what it executed; such a session is never timed.
+    """
+
+    device: str
+    precision: str
+    batch_size: int
+    thread_num: int
+    cores: int
+    settings: Mapping[str, str] = field(default_factory=dict)
+    audit: bool = False
+
+
+class Request(Protocol):
+    """One client's request object, with its inputs in place. Used by one thread at a time."""
+
+    def run(self) -> object:
+        """Compute once. On return the outputs are in host memory. What it returns is ignored."""
+
+    def outputs(self) -> Arrays:
+        """Return copies of what the latest `run` computed, by output name."""
+
+
+class Session(Protocol):
+    """A loaded model."""
+
+    settings: Mapping[str, str]
+
+    def bind(self, feed: Arrays, into: Arrays) -> Request:
+        """Return a request that reads `feed` and writes the outputs named in `into` there.
+
+        The arrays are shared, not copied, where the engine can; the caller keeps them alive and does not move them.
+        """
+
+    def executed(self) -> Mapping[str, float]:
+        """Return the share of multiply-accumulates by the type that ran them (fp32, fp16, bf16, int8).
+
+        Only after a run, and only on a session loaded with `audit`. Where nothing multiplies, the share of elements.
+        """
+
+    def close(self) -> None:
+        """Free the model and its threads."""
+
+
+class Engine(Protocol):
+    """A way to run ONNX on this machine. One file in `engines/`, which names it ENGINE."""
+
+    name: str
+
+    def probe(self) -> EngineInfo | EngineUnavailable:
+        """Say what is here, importing the engine's library for the first time."""
+
+    def load(self, artifact: Artifact, setup: Setup, mark: Callable[[], None]) -> Session:
+        """Load the artifact; call `mark` where reading ends and compiling begins."""
+
+
+def grant(asked: str, available: tuple[str, ...]) -> str:
+    """Return what runs when `asked` is asked of a device that has `available`."""
+    for precision in FALLBACK.get(asked, ()):
+        if precision in available:
+            return precision
+    raise UsageError(f"precision {asked!r} is not available here", do=f"choose one of {', '.join(available)}")

@@ -1,0 +1,33 @@
+"""Multiply-accumulates of an ONNX operator from its shapes: one rule for counting and for auditing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+#: The operators whose work is a product of matrices, fused forms of the engines included.
+CONVOLUTIONS = frozenset({"Conv", "FusedConv", "QLinearConv", "ConvInteger", "NhwcFusedConv", "NhwcConv"})
+PRODUCTS = frozenset(
+    {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeMatMul"}
+    | {"MatMulIntegerToFloat", "QGemm", "TransposeMatMul", "MatMulNBits", "MatMulScale"}
+)
+
+Shape = Sequence[int]
+
+
+def conv_macs(weight: Shape, output: Shape) -> int:
+    """Weights (Cout, Cin/groups, taps...), output (N, Cout, spatial...): every weight once per output position."""
+    return prod(weight) * prod(output) // output[1] if len(output) > 1 and output[1] else 0
+
+
+def conv_transpose_macs(weight: Shape, inputs: Shape) -> int:
+    """Weights (Cin, Cout/groups, taps...), input (N, Cin, spatial...): every weight once per input position."""
+    return prod(weight) * prod(inputs) // inputs[1] if len(inputs) > 1 and inputs[1] else 0
+
+
+def matmul_macs(left: Shape, output: Shape, *, transposed: bool = False) -> int:
+    """Left (..., M, K), output (..., M, N): K for every output element."""
+    if not left:
+        return 0
+    inner = left[0] if transposed and len(left) == 2 else left[-2] if transposed else left[-1]
+    return inner * prod(output)

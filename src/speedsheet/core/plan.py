@@ -1,0 +1,24 @@
+"""A load plan: who asks for what, when, and until when. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class LoadPlan:
+    """A closed loop: `thread_num` clients, each sending its next request as soon as the last one is answered.
+
+    The measured window opens on the completion by which every client has finished `warmup_requests`, and closes on
+    the first completion after `window_s` and at least `requests_per_client` completions of every client.
+    """
+
+    thread_num: int
+    window_s: float
+    warmup_requests: int = 1
+    requests_per_client: int = 3
+    pool_batches: int = 8
+
+    def slot(self, client: int, request: int) -> int:
+        """Return which input batch a client's request takes; each client starts at another."""
+        return (client + request) % self.pool_batches

@@ -1,0 +1,45 @@
+"""Samples: one row a request, raw, always kept. A measured and a modelled run fill the same columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+WARMUP, WINDOW, AFTER = 0, 1, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Columns of equal length, in order of completion. Times are nanoseconds of one monotonic clock.
+
+    `slot` is the input batch; `scheduled_ns` equals `start_ns` in a closed loop; `phase` is 0 before the measured
+    window, 1 for requests that completed in it, 2 after; `failed` marks requests that were not served.
+    """
+
+    client: NDArray[np.int32]
+    slot: NDArray[np.int32]
+    scheduled_ns: NDArray[np.int64]
+    start_ns: NDArray[np.int64]
+    end_ns: NDArray[np.int64]
+    phase: NDArray[np.int8]
+    failed: NDArray[np.bool_]
+    open_ns: int
+    close_ns: int
+
+    @property
+    def window(self) -> NDArray[np.bool_]:
+        """Which rows were served inside the measured window."""
+        return (self.phase == WINDOW) & ~self.failed
+
+    @property
+    def latency_ns(self) -> NDArray[np.int64]:
+        """Latency of the served requests of the window, from scheduled time to outputs in host memory."""
+        chosen = self.window
+        return self.end_ns[chosen] - self.scheduled_ns[chosen]
+
+    def columns(self) -> dict[str, NDArray[np.generic]]:
+        """Return the columns by name, as they are written to disk."""
+        scalar = {"open_ns", "close_ns"}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in scalar}

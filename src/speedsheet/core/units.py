@@ -1,0 +1,35 @@
+"""Durations and sizes as people type and read them. Nanoseconds inside, scaled only at the edge."""
+
+from __future__ import annotations
+
+import re
+
+from speedsheet.core.errors import UsageError
+
+NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "": 1.0}
+
+
+def parse_duration_s(text: str | float) -> float:
+    """Read ``10s``, ``250ms``, ``2m``, ``1.5h`` or a bare number of seconds; must be above zero."""
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-z]*)\s*", str(text))
+    if match is None or match[2] not in _SECONDS:
+        raise UsageError(f"{text!r} is not a duration", do="write a number and a unit: 250ms, 10s, 2m, 1h")
+    seconds = float(match[1]) * _SECONDS[match[2]]
+    if not 0 < seconds < 1e7:
+        raise UsageError(f"a duration of {text!r} is out of range", do="give more than zero and less than 100 days")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds as people say them: ``8 s``, ``1 min 20 s``, ``350 ms``."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 100:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60} min"

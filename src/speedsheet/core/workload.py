@@ -1,0 +1,64 @@
+"""A workload: what is measured, before any engine is known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from numpy import ndarray
+
+#: Arrays by input or output name.
+Arrays = dict[str, ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """One input of a request. `shape` has None where the batch goes (only ever the first axis).
+
+    Values of synthetic input lie in [low, high); the bounds are ignored for booleans.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    low: float = 0.0
+    high: float = 1.0
+
+    def at(self, batch_size: int) -> tuple[int, ...]:
+        """Return the shape of one request of `batch_size` samples."""
+        return tuple(batch_size if axis is None else axis for axis in self.shape)
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis counts samples."""
+        return bool(self.shape) and self.shape[0] is None
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """What the gate allows at one precision, and from which honest runs that was derived (`basis`)."""
+
+    centred_cosine: float
+    relative_error: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One model of a sheet, as declared in its zoo file or read from the user's own file.
+
+    `build` returns the framework's model with its variables at their shipped values, and is the only thing here
+    that imports a framework. `draw(seed, samples)` returns input arrays, samples first, and needs only numpy.
+    """
+
+    name: str
+    task: str
+    framework: str
+    source: str
+    inputs: tuple[InputSpec, ...]
+    batch_size: int
+    thread_num: int
+    draw: Callable[[int, int], Arrays]
+    build: Callable[[], object] | None = None
+    precisions: tuple[str, ...] = ("fp32", "fp16", "bf16")
+    limits: Mapping[str, Limit] = field(default_factory=dict)
