@@ -8,9 +8,11 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A folder that holds graph.onnx, its external weights, and record.json.
+    """A folder that holds an ONNX graph, its external weights, and record.json.
 
-    `sha256` covers the graph and the weights. `check` says in words which numeric check the artifact passed.
+    `graph_name` is the file in the folder that an engine opens: graph.onnx, or a copy of it with the shapes of one
+    request written in, beside the same weights. `sha256` covers the original graph and the weights. `check` says in
+    words which numeric check the artifact passed.
     """
 
     folder: Path
@@ -19,8 +21,9 @@ class Artifact:
     parameters: int
     macs_per_sample: int
     check: str
+    graph_name: str = "graph.onnx"
 
     @property
     def graph(self) -> Path:
         """The file that an engine opens."""
-        return self.folder / "graph.onnx"
+        return self.folder / self.graph_name

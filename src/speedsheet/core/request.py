@@ -1,0 +1,58 @@
+"""What is asked for one row, and what is told while it is measured. Data only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speedsheet.core.workload import InputSpec
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """One row as asked: a zoo name or the path of an .onnx file, and how to measure it.
+
+    Null batch_size, thread_num and precision mean the workload's own. `inputs` gives shapes and ranges of a user's
+    model, `data` its samples, `carry` maps outputs to the inputs that they become in the next request.
+    """
+
+    model: str
+    engine: str = "auto"
+    device: str | None = None
+    precision: str | None = None
+    batch_size: int | None = None
+    thread_num: int | None = None
+    window_s: float = 10.0
+    settings: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[InputSpec, ...] = ()
+    data: Path | None = None
+    carry: Mapping[str, str] = field(default_factory=dict)
+    strict_precision: bool = False
+    seed: int = 920
+
+    @property
+    def own(self) -> bool:
+        """Whether the model is the user's own file."""
+        return self.model.endswith(".onnx")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One line of what is going on: row `row` of `rows`, its stage, how much of the stage is done, time left."""
+
+    row: int
+    rows: int
+    label: str
+    stage: str
+    done: float | None = None
+    remaining_s: float | None = None
+
+
+Listener = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Tell nobody."""
