@@ -1,0 +1,175 @@
+"""The artifact cache: a shipped graph and its drawn weights, put together once, in seconds, without a framework."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speedsheet import __version__
+from speedsheet.convert.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.errors import RowFailed
+
+RECORD = "record.json"
+SCHEMA = "speedsheet.artifact/1"
+_STALE_S = 3600.0
+_READ_BYTES = 1 << 22
+
+Tell = Callable[[float], None]
+__all__ = ["assemble", "shipped"]
+
+
+def assemble(name: str, cache: Path, *, tell: Tell = lambda _: None, folder: Path | None = None) -> Artifact:
+    """Return the artifact of a shipped model, drawing its weights into `cache` unless they are there and whole.
+
+    Two processes may do this at once: each draws into a folder of its own, and the first to finish moves it into
+    place. `tell` hears the share that is done. `folder` overrides where the shipped graph lies. Raises RowFailed
+    where the weights do not come out as shipped, or the cache cannot be written.
+    """
+    recipe = shipped(name, folder)
+    target = cache / f"{name}-{artifact_sha256(recipe)[:16]}"
+    found = _verified(target, recipe)
+    if found is not None:
+        return found
+    graph = (folder or shipped_folder(name)).joinpath(GRAPH).read_bytes()
+    if hashlib.sha256(graph).hexdigest() != recipe.graph_sha256:
+        raise RowFailed("the shipped graph is damaged", where=name, do="reinstall speedsheet")
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        _sweep(cache, name)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache, ignore_cleanup_errors=True) as scratch:
+            _fill(Path(scratch) / "whole", recipe, graph, tell)
+            _publish(Path(scratch), target, recipe)
+    except OSError as error:
+        size_mb = recipe.weights_bytes / 1e6
+        raise RowFailed(
+            f"the artifact cannot be written: {error}", where=str(cache), do=f"free {size_mb:.0f} MB or choose another folder"
+        ) from error
+    return _artifact(target, recipe)
+
+
+def artifact_sha256(recipe: Recipe) -> str:
+    """Return the hash that names the artifact: of the graph's hash and the weights'."""
+    return hashlib.sha256((recipe.graph_sha256 + recipe.weights_sha256).encode()).hexdigest()
+
+
+def draw_weights(recipe: Recipe, path: Path, tell: Tell = lambda _: None) -> str:
+    """Write weights.bin array by array and return its SHA-256; at most one array is in memory."""
+    digest = hashlib.sha256()
+    with path.open("wb") as stream:
+        for weight in recipe.weights:
+            padding = bytes(weight.offset - stream.tell())
+            data = memoryview(weight.draw(recipe.seed).astype("<f4", copy=False).reshape(-1)).cast("B")
+            for part in (padding, data):
+                digest.update(part)
+                stream.write(part)
+            tell(stream.tell() / max(recipe.weights_bytes, 1))
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _fill(whole: Path, recipe: Recipe, graph: bytes, tell: Tell) -> None:
+    """Write graph, weights and record; the record last, so that a folder with one is complete."""
+    whole.mkdir()
+    (whole / GRAPH).write_bytes(graph)
+    drawn = draw_weights(recipe, whole / WEIGHTS, tell)
+    if drawn != recipe.weights_sha256:
+        raise RowFailed(
+            f"the drawn weights hash to {drawn[:16]}, shipped were {recipe.weights_sha256[:16]}",
+            where=recipe.model,
+            do=f"report it with your CPU and numpy {np.__version__}: every machine must draw the same",
+        )
+    record = {
+        "schema": SCHEMA,
+        "model": recipe.model,
+        "sha256": artifact_sha256(recipe),
+        "graph_sha256": recipe.graph_sha256,
+        "weights_sha256": recipe.weights_sha256,
+        "parameters": recipe.parameters,
+        "macs_per_sample": recipe.macs_per_sample,
+        "check": _check(recipe),
+        "made_with": {"speedsheet": __version__, "numpy": np.__version__},
+        "weights_bytes": recipe.weights_bytes,
+        "weights_mtime_ns": (whole / WEIGHTS).stat().st_mtime_ns,
+    }
+    with (whole / RECORD).open("w", encoding="utf-8") as stream:
+        json.dump(record, stream, indent=1)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _publish(scratch: Path, target: Path, recipe: Recipe) -> None:
+    """Move the finished folder into place; another process's equal one may stay, a damaged one is moved away."""
+    for _ in range(3):
+        try:
+            (scratch / "whole").rename(target)
+        except OSError:
+            if _verified(target, recipe) is not None:
+                return
+            if target.exists():
+                target.rename(Path(tempfile.mkdtemp(prefix="damaged-", dir=scratch)) / "old")
+        else:
+            return
+    raise OSError(f"{target} cannot be replaced")
+
+
+def _verified(target: Path, recipe: Recipe) -> Artifact | None:
+    """Return the artifact in `target` if it is complete and as recorded.
+
+    The weights are read again only if their size or time of change is not the recorded one.
+    """
+    try:
+        record: Mapping[str, Any] = json.loads((target / RECORD).read_text(encoding="utf-8"))
+        stat = (target / WEIGHTS).stat()
+        whole = record["sha256"] == artifact_sha256(recipe) and stat.st_size == recipe.weights_bytes
+        whole = whole and _file_sha256(target / GRAPH) == recipe.graph_sha256
+        if whole and stat.st_mtime_ns != record["weights_mtime_ns"]:
+            whole = _file_sha256(target / WEIGHTS) == recipe.weights_sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return _artifact(target, recipe) if whole else None
+
+
+def _artifact(target: Path, recipe: Recipe) -> Artifact:
+    return Artifact(
+        folder=target,
+        sha256=artifact_sha256(recipe),
+        size_bytes=(target / GRAPH).stat().st_size + recipe.weights_bytes,
+        parameters=recipe.parameters,
+        macs_per_sample=recipe.macs_per_sample,
+        check=_check(recipe),
+    )
+
+
+def _check(recipe: Recipe) -> str:
+    if recipe.proof is None:
+        return "not compared with its framework"
+    return (
+        f"FP32 equal to {recipe.framework} within {recipe.proof.max_abs_error:.1e} "
+        f"of outputs up to {recipe.proof.output_scale:.2g}, over {recipe.proof.samples} samples"
+    )
+
+
+def _sweep(cache: Path, name: str) -> None:
+    """Remove what interrupted assemblies of this model left behind long ago."""
+    for left in cache.glob(f".{name}-*"):
+        if time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while part := stream.read(_READ_BYTES):
+            digest.update(part)
+    return digest.hexdigest()

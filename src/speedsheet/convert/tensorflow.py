@@ -1,0 +1,162 @@
+"""Keras on TensorFlow: set variables, compute references, and convert to a graph without its large weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from speedsheet.convert.weights import Exported, Rule, dressed, is_large
+from speedsheet.core.workload import Arrays, InputSpec
+
+OPSET = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Keras:
+    """The author of a Keras model that ships as `name`.
+
+    `network` returns the architecture, with inputs and outputs in dictionaries by name and every layer named.
+    `settle` makes the small variables from data, once, when the model is shipped for the first time.
+    """
+
+    name: str
+    network: Callable[[], Any]
+    rule: Rule
+    settle: Callable[[Any], None]
+
+    def __call__(self) -> Any:
+        """Return the Keras model with its variables at their shipped values."""
+        _quiet()
+        model = self.network()
+        variables = _variables(model)
+        ships, values = dressed(self.name, {path: tuple(v.shape) for path, v in variables.items()}, self.rule)
+        for path, value in values:
+            variables[path].assign(value)
+        if not ships:
+            self.settle(model)
+        return model
+
+    def values(self, model: Any) -> Arrays:
+        """Return the float32 variables by path."""
+        return {path: np.asarray(variable) for path, variable in _variables(model).items()}
+
+    def predict(self, model: Any, feed: Arrays) -> Arrays:
+        """Compute what Keras computes, by output name."""
+        return {name: np.asarray(value) for name, value in model(dict(feed), training=False).items()}
+
+    def export(self, model: Any, inputs: tuple[InputSpec, ...]) -> Exported:
+        """Convert with large variables as graph inputs, so that no converter pass ever copies them.
+
+        Small variables are constants, so that batch-norm folds.
+        """
+        import tensorflow as tf
+        import tf2onnx
+        from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+        patch_tf2onnx()
+        variables = _variables(model)
+        paths = [path for path, variable in variables.items() if is_large(tuple(variable.shape))]
+        large = {f"large_{index}": path for index, path in enumerate(paths)}
+        signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
+        signature += [tf.TensorSpec(variables[path].shape, "float32", name=name) for name, path in large.items()]
+        forward = tf.function(_forward(model, inputs, variables, large), input_signature=signature, autograph=False)
+        with _erf_gelu():
+            proto, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
+        layers = model._flatten_layers(include_self=False)  # noqa: SLF001  model.layers hides nested ones
+        return Exported(proto, large, frozenset(layer.name for layer in layers))
+
+    def versions(self) -> dict[str, str]:
+        """Say which releases build and convert here."""
+        import keras
+        import tensorflow as tf
+        import tf2onnx
+
+        return {"tensorflow": tf.__version__, "keras": keras.__version__, "tf2onnx": tf2onnx.__version__}
+
+
+def settle_batch_norms(model: Any, feed: Arrays) -> None:
+    """Give every batch-norm the statistics of `feed`, by one pass in training mode with momentum 0.
+
+    Without it, random weights end in outputs that are tiny and all alike, and accuracy cannot be judged.
+    """
+    layers = model._flatten_layers()  # noqa: SLF001  model.layers hides nested ones
+    norms = [layer for layer in layers if type(layer).__name__ == "BatchNormalization"]
+    before = [layer.momentum for layer in norms]
+    for layer in norms:
+        layer.momentum = 0.0
+    model(dict(feed), training=True)
+    for layer, momentum in zip(norms, before, strict=True):
+        layer.momentum = momentum
+
+
+def settle_head(model: Any, layer: str, feed: Arrays, *, mean: float = 0.0, spread: float | None = None) -> None:
+    """Centre the last dense layer on what `feed` makes of it, so that outputs follow the input and not the weights.
+
+    Each unit's mean over the samples becomes `mean`. With `spread`, the kernel (which must be a small one, or its
+    draw would no longer be it) is scaled to give that standard deviation over samples and units.
+    """
+    import keras
+
+    head = model.get_layer(layer)
+    kernel, bias = np.asarray(head.kernel), np.asarray(head.bias)
+    product = np.asarray(keras.Model(model.inputs, head.input)(list(feed.values()))) @ kernel
+    centred = product - product.mean(axis=0)
+    scale = 1.0 if spread is None else spread / float(centred.std())
+    if spread is not None:
+        head.kernel.assign(kernel * scale)
+    head.bias.assign(np.full_like(bias, mean) - product.mean(axis=0) * scale)
+
+
+def _quiet() -> None:
+    # read by the libraries when they are first imported: no banner, and a failed rewrite is an error, not a log line
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["TF2ONNX_CATCH_ERRORS"] = "FALSE"
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+
+def _variables(model: Any) -> dict[str, Any]:
+    return {variable.path: variable for variable in model.variables if variable.dtype == "float32"}
+
+
+def _forward(
+    model: Any, inputs: tuple[InputSpec, ...], variables: Mapping[str, Any], large: Mapping[str, str]
+) -> Callable[..., Any]:
+    """Return the model as a function of its inputs, followed by its large variables."""
+    import keras
+    import tensorflow as tf
+
+    # read now: inside a trace a variable has no value
+    small = {path: np.asarray(variables[path]) for path in variables.keys() - set(large.values())}
+
+    def forward(*arguments: Any) -> Any:
+        feed = {spec.name: tensor for spec, tensor in zip(inputs, arguments, strict=False)}
+        given = dict(zip(large.values(), arguments[len(inputs) :], strict=True))
+        given |= {path: tf.constant(value) for path, value in small.items()}
+        with keras.StatelessScope(state_mapping=[(variables[path], tensor) for path, tensor in given.items()]):
+            return model(feed, training=False)
+
+    return forward
+
+
+@contextmanager
+def _erf_gelu() -> Iterator[None]:
+    """Write exact GELU with erf while tracing: TensorFlow's own lowers to Erfc, which ONNX has not."""
+    import tensorflow as tf
+
+    original = tf.nn.gelu
+
+    def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:
+        if approximate:
+            return original(features, approximate=True, name=name)
+        return 0.5 * features * (1.0 + tf.math.erf(features * np.float32(0.5**0.5)))
+
+    tf.nn.gelu = gelu
+    try:
+        yield
+    finally:
+        tf.nn.gelu = original
