@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -43,15 +43,15 @@ def finish(exported: Exported, shapes: Mapping[str, Shape], rule: Rule) -> tuple
     graph = proto.graph
     stored = _fold_layouts(graph, {name: _Stored(path, (), shapes[path]) for name, path in exported.large.items()})
     _sort(graph)
-    names = _rename(graph, stored, exported.scopes)
+    names = _rename(graph, stored, exported.scopes, shapes.keys())
     wanted = _attach(graph, {names[tensor]: origin for tensor, origin in stored.items()}, shapes, rule)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
     for noise in (graph.value_info, graph.metadata_props, proto.metadata_props, proto.functions):
         del noise[:]
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
+    for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
+        del part.metadata_props[:]
+        part.doc_string = ""
     graph.name, graph.doc_string, proto.doc_string = "main", "", ""
     proto.producer_name, proto.producer_version, proto.ir_version = "speedsheet", "", _IR_VERSION
     return proto, wanted
@@ -133,9 +133,15 @@ def _sort(graph: onnx.GraphProto) -> None:
     _replace(graph.initializer, [constants[name] for name in used])
 
 
-def _rename(graph: onnx.GraphProto, stored: Mapping[str, _Stored], scopes: frozenset[str]) -> dict[str, str]:
-    """Name nodes by layer and operator, tensors by the node that makes or first reads them; return the new names."""
+def _rename(
+    graph: onnx.GraphProto, stored: Mapping[str, _Stored], scopes: frozenset[str], variables: Collection[str]
+) -> dict[str, str]:
+    """Name nodes by layer and operator, tensors by the node that makes or first reads them; return the new names.
+
+    A constant that has the name of a variable keeps it.
+    """
     names = {value.name: value.name for value in (*graph.input, *graph.output)}
+    names |= {tensor.name: tensor.name for tensor in graph.initializer if tensor.name in variables}
     layouts: dict[str, int] = defaultdict(int)
     for tensor, origin in stored.items():
         layouts[origin.variable] += 1
@@ -143,7 +149,9 @@ def _rename(graph: onnx.GraphProto, stored: Mapping[str, _Stored], scopes: froze
         names[tensor] = origin.variable if count == 1 else f"{origin.variable}@{count}"
     seen: dict[str, int] = defaultdict(int)
     for node in graph.node:
-        scope = _scope(node, stored, scopes)
+        held = [stored[name].variable if name in stored else name for name in node.input]
+        held = [name for name in held if name in variables]
+        scope = re.split(r"[/.](?=[^/.]*$)", held[0])[0] if held else _scope(node.name, scopes)
         stem = f"{scope}/{node.op_type}" if scope else node.op_type
         seen[stem] += 1
         node.name = stem if seen[stem] == 1 else f"{stem}_{seen[stem]}"
@@ -158,13 +166,10 @@ def _rename(graph: onnx.GraphProto, stored: Mapping[str, _Stored], scopes: froze
     return names
 
 
-def _scope(node: onnx.NodeProto, stored: Mapping[str, _Stored], scopes: frozenset[str]) -> str:
-    """Return the layer that a node belongs to: its large weight's, else what its name says."""
-    variables = [stored[name].variable for name in node.input if name in stored]
-    if variables:
-        return re.split(r"[/.](?=[^/.]*$)", variables[0])[0]
+def _scope(name: str, scopes: frozenset[str]) -> str:
+    """Return the layers that a node's name says it belongs to, without the counters that converters append."""
     parts = []
-    for part in re.sub(r"__\d+.*", "", node.name).split("/")[:-1]:
+    for part in re.sub(r"__\d+.*", "", name).split("/")[:-1]:
         stem = re.sub(r"_\d+$", "", part)
         if part in scopes or stem in scopes:
             parts.append(part if part in scopes else stem)

@@ -104,7 +104,7 @@ def settle_head(model: Any, layer: str, feed: Arrays, *, mean: float = 0.0, spre
 
     head = model.get_layer(layer)
     kernel, bias = np.asarray(head.kernel), np.asarray(head.bias)
-    product = np.asarray(keras.Model(model.inputs, head.input)(list(feed.values()))) @ kernel
+    product = np.asarray(keras.Model(model.input, head.input)(dict(feed))) @ kernel
     centred = product - product.mean(axis=0)
     scale = 1.0 if spread is None else spread / float(centred.std())
     if spread is not None:

@@ -98,6 +98,6 @@ WORKLOADS = (
         thread_num=8,
         draw=draw_criteo,
         build=pytorch.Torch("dlrm", _kaggle, _limit, _settle),
-        precisions=("fp16", "fp32", "bf16"),
+        precisions=("fp16", "fp32", "bf16", "int8"),
     ),
 )
