@@ -1,0 +1,125 @@
+"""From requests to a printed sheet: refuse what can be refused, measure, print, keep."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.text import Text
+
+from speedsheet.cli import screen
+from speedsheet.cli.options import Options
+from speedsheet.cli.seam import Measure, bench
+from speedsheet.cli.view import view
+from speedsheet.core.errors import BadInput, BadModel, RecordDamaged, UsageError
+from speedsheet.core.request import RowRequest
+from speedsheet.core.sheet import Sheet
+from speedsheet.plugins import workload
+from speedsheet.records import store
+from speedsheet.records.places import data_folder
+from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
+
+_NS_PER_MS = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A measured sheet, the format in which it was printed, and the exit code."""
+
+    sheet: Sheet
+    shape: str
+    code: int
+
+
+def measured(requests: Sequence[RowRequest], options: Options, title: str, measure: Measure | None) -> Done:
+    """Measure the rows, print the sheet on standard output, and write it beside the records.
+
+    Raises UsageError before anything is measured where the command can be known to be wrong.
+    """
+    out, told = screen.output(), screen.errors()
+    shape = options.format_for(terminal=out.terminal)
+    folder = _writable(options.out or data_folder())
+    for request in requests:
+        _refuse(request)
+    with view(told, quiet=shape == "json") as live:
+        sheet = (measure or bench())(
+            requests,
+            store=folder / "records",
+            budget_s=options.budget_s,
+            resume=options.resume,
+            stall_limit_s=options.stall_limit_s,
+            listen=live.listen,
+            finished=live.finished,
+        )
+    try:
+        kept = f"sheet: {files.write(sheet, folder / 'sheets', title)}"
+    except OSError as error:  # what was measured is printed all the same
+        kept = f"speedsheet: the sheet was not written: {error}"
+    _print(sheet, shape, title, out)
+    told.write(kept + "\n")
+    return Done(sheet, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
+
+
+def show_spread(sheet: Sheet) -> None:
+    """Draw the latencies of each measured row from its record's raw samples."""
+    out = screen.output()
+    for row in sheet.rows:
+        if row.status != "ok" or row.record is None:
+            continue
+        try:
+            latency_ms = store.samples(Path(row.record)).latency_ns / _NS_PER_MS
+        except RecordDamaged as error:
+            screen.errors().write(f"speedsheet: no histogram: {error}\n")
+            continue
+        marks = {"p50": row.latency_ms.p50, "p90": row.latency_ms.p90, "p99": row.latency_ms.p99}
+        name = " · ".join(part for part in (Path(row.model).name, row.engine) if part)
+        drawn = as_histogram.render(name, latency_ms, marks, min(out.width, 100), ascii_only=out.ascii_only)
+        out.show(Text(f"\n{drawn}"))
+
+
+def _print(sheet: Sheet, shape: str, title: str, out: screen.Screen) -> None:
+    if shape == "table":
+        out.show(as_terminal.render(sheet, out.width, title, ascii_only=out.ascii_only))
+    elif shape == "markdown":
+        out.write(as_markdown.render(sheet, title))
+    elif shape == "csv":
+        out.write(as_csv.render(sheet))
+    else:
+        out.write(as_json.render(sheet))
+    out.stream.flush()
+
+
+def _writable(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot be made: {error.strerror}", where=str(folder), do="give another folder by --out"
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UsageError("cannot be written", where=str(folder), do="give another folder by --out")
+    return folder.absolute()
+
+
+def _refuse(request: RowRequest) -> None:
+    """Raise UsageError for models and files that are not there; what is in them is for the bench to judge."""
+    if request.own:
+        _file(Path(request.model), BadModel("no such file", where=request.model, do="give the path of an .onnx file"))
+    elif os.sep in request.model or Path(request.model).suffix in _OTHER_MODELS:
+        raise BadModel("is not an .onnx file", where=request.model, do="export the model to ONNX and give that file")
+    else:
+        workload(request.model)
+    if request.data is not None:
+        _file(request.data, BadInput("no such file", where=str(request.data), do="give the path of an .npz file"))
+
+
+def _file(path: Path, missing: UsageError) -> None:
+    if not path.is_file():
+        raise missing
+
+
+_OTHER_MODELS = frozenset(
+    {".pb", ".pt", ".pth", ".h5", ".keras", ".tflite", ".xml", ".mlmodel", ".engine", ".safetensors"}
+)

@@ -1,0 +1,166 @@
+"""Options that measuring verbs share, defined once; and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from speedsheet.core.errors import UsageError
+from speedsheet.core.units import parse_duration_s
+
+if TYPE_CHECKING:
+    from speedsheet.core.request import RowRequest
+
+FORMATS = ("table", "markdown", "csv", "json")
+DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+
+
+class Read(click.ParamType[Any]):
+    """An option's value, read by one of our own functions, whose error names the option."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name, self.read = name, read
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002  click's signature
+        """Read text; what is already read (a default) passes through. Raises UsageError."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self.read(value)
+        except UsageError as error:
+            where = f"{param.opts[0]}, {error.where}" if param and error.where else param.opts[0] if param else ""
+            raise type(error)(error.what, where=where, do=error.do) from error
+
+
+def read_count(text: str) -> int:
+    """Read a whole number from 1 up."""
+    return _whole(text, least=1)
+
+
+def read_seed(text: str) -> int:
+    """Read a whole number from 0 up."""
+    return _whole(text, least=0)
+
+
+def read_pair(text: str) -> tuple[str, str]:
+    """Read LEFT=RIGHT; RIGHT may be empty and may hold further ``=``."""
+    left, mark, right = text.partition("=")
+    if not mark or not left.strip():
+        raise UsageError(f"{text!r} is not of the form NAME=VALUE", do="put one = between name and value")
+    return left.strip(), right.strip()
+
+
+def read_precision(text: str) -> str:
+    """Read a precision in either case."""
+    from speedsheet.sheets.suite import parse_precision
+
+    return parse_precision(text)
+
+
+def read_input(text: str) -> Any:
+    """Read NAME=SHAPE:DTYPE[:LOW:HIGH] into an InputSpec."""
+    from speedsheet.convert.own import parse_input
+
+    return parse_input(text)
+
+
+COUNT, SEED = Read("whole number", read_count), Read("whole number", read_seed)
+DURATION = Read("duration", parse_duration_s)
+PAIR = Read("pair", read_pair)
+PRECISION = Read("precision", read_precision)
+INPUT = Read("input", read_input)
+
+_MEASURING = (
+    click.option("--engine", metavar="auto|NAME", help="Engine to run on; auto tries each and takes the best."),
+    click.option("--device", metavar="NAME", help="A device of that engine: GPU.0, CUDAExecutionProvider, ..."),
+    click.option("--set", "settings", type=PAIR, multiple=True, metavar="KEY=VALUE", help="A setting of the engine."),
+    click.option("--precision", type=PRECISION, metavar="NAME", help="fp32, fp16, bf16 or int8."),
+    click.option("--strict-precision", is_flag=True, help="Fail a row where another precision ran than was asked."),
+    click.option("--batch", type=COUNT, metavar="N", help="Samples in a request."),
+    click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
+    click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row."),
+    click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
+    click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
+    click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
+                 help="A row that says nothing for so long is ended; 300s by default."),
+    click.option("--resume", is_flag=True, help="Measure only rows that have no record yet."),
+    click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where records and sheets go."),
+    click.option("--format", "shape", type=click.Choice(FORMATS), help="Default: table in a terminal, else markdown."),
+    click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
+    DEBUG,
+)  # fmt: skip
+
+
+def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options of measuring."""
+    for option in reversed(_MEASURING):
+        command = option(command)
+    return command
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of measuring as given; null where the suite or the model decides."""
+
+    engine: str | None
+    device: str | None
+    settings: Sequence[tuple[str, str]]
+    precision: str | None
+    strict_precision: bool
+    batch: int | None
+    threads: int | None
+    window_s: float | None
+    budget_s: float | None
+    seed: int | None
+    stall_limit_s: float
+    resume: bool
+    out: Path | None
+    shape: str | None
+    as_json: bool
+
+    def over(self, request: RowRequest) -> RowRequest:
+        """Return a row's request with what was given on the command line in place of its own."""
+        given = {
+            "engine": self.engine,
+            "device": self.device,
+            "precision": self.precision,
+            "strict_precision": self.strict_precision or None,
+            "batch_size": self.batch,
+            "thread_num": self.threads,
+            "window_s": self.window_s,
+            "seed": self.seed,
+            "settings": {**request.settings, **mapping("--set", self.settings)},
+        }
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(request, **changes)
+
+    def format_for(self, *, terminal: bool) -> str:
+        """Return the format to print. Raises UsageError where two were asked for."""
+        if self.as_json and self.shape not in {None, "json"}:
+            raise UsageError(f"--json and --format {self.shape} ask for two formats", do="give one of them")
+        return "json" if self.as_json else self.shape or ("table" if terminal else "markdown")
+
+
+def mapping(option: str, pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    """Return pairs as a mapping. Raises UsageError where a name comes twice with different values."""
+    found: dict[str, str] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise UsageError(f"{name} is given twice", where=option, do="give it once")
+    return found
+
+
+def _whole(text: str, least: int) -> int:
+    try:
+        number = int(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is not a whole number", do=f"give {least} or more") from error
+    if not least <= number < 1 << 31:
+        raise UsageError(
+            f"{text} is below {least}" if number < least else f"{text} is too large", do=f"give {least} or more"
+        )
+    return number

@@ -1,0 +1,48 @@
+"""`speedsheet run MODEL...`: measure models, and show how their latencies are spread."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from speedsheet.cli.options import INPUT, PAIR, Options, mapping, measuring
+from speedsheet.cli.seam import Measure
+
+
+@click.command("run")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
+@click.option(
+    "--input", "inputs", type=INPUT, multiple=True, metavar="NAME=SHAPE:DTYPE[:LOW:HIGH]",
+    help="An input of your own model, once per input: ids=1x128:int64:0:30000.",
+)  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs by name, samples first.")
+@click.option("--carry", type=PAIR, multiple=True, metavar="OUT=IN", help="An output that is the next request's input.")
+@measuring
+@click.pass_obj
+def verb(
+    measure: Measure | None,
+    /,
+    models: tuple[str, ...],
+    inputs: tuple[Any, ...],
+    data: Path | None,
+    carry: tuple[tuple[str, str], ...],
+    **given: Any,
+) -> int:
+    """Measure models: shipped ones by name (see: speedsheet models), your own by the path of an .onnx file."""
+    from speedsheet.cli.measuring import measured, show_spread
+    from speedsheet.core.errors import UsageError
+    from speedsheet.core.request import RowRequest
+
+    options = Options(**given)
+    names = [spec.name for spec in inputs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UsageError(f"{name} is given twice", where="--input", do="give each input once")
+    carried = mapping("--carry", carry)
+    requests = [options.over(RowRequest(model, inputs=inputs, data=data, carry=carried)) for model in models]
+    done = measured(requests, options, "", measure)
+    if done.shape == "table":
+        show_spread(done.sheet)
+    return done.code

@@ -1,0 +1,150 @@
+"""What is going on, on standard error: a live view in a terminal, a line per change without one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.text import Text
+
+from speedsheet.cli.screen import Screen
+from speedsheet.core.measurement import Measurement
+from speedsheet.core.request import Progress
+from speedsheet.core.units import format_duration
+from speedsheet.sheets.as_terminal import summary
+from speedsheet.sheets.letters import clean, to_ascii
+
+_REDRAWS_PER_S = 1  # the clients are being timed on the same cores
+_QUICKEST_S = 0.25
+_BAR_CELLS = 30
+
+
+class View(Protocol):
+    """Somebody to tell, between entering and leaving."""
+
+    def listen(self, progress: Progress) -> None:
+        """Hear of a stage."""
+
+    def finished(self, row: Measurement) -> None:
+        """Hear of a row that is done."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def view(screen: Screen, *, quiet: bool) -> View:
+    """Return the live view for a terminal; else plain lines, or nothing where `quiet`."""
+    if screen.terminal:
+        return LiveView(screen)
+    return SilentView() if quiet else PlainView(screen)
+
+
+class SilentView:
+    """Tells nobody."""
+
+    def listen(self, progress: Progress) -> None:
+        """Hear and be silent."""
+
+    def finished(self, row: Measurement) -> None:
+        """Hear and be silent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class PlainView(SilentView):
+    """A line where the row or its stage changes, for logs."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen, self._last = screen, (0, "")
+
+    def listen(self, progress: Progress) -> None:
+        """Write a line, if it says something new."""
+        if (progress.row, progress.stage) == self._last:
+            return
+        self._last = (progress.row, progress.stage)
+        left = "" if progress.remaining_s is None else f" ({format_duration(progress.remaining_s)} left)"
+        self._write(f"{_heading(progress)}{left}")
+
+    def finished(self, row: Measurement) -> None:
+        """Write the row in a few words."""
+        self._write(f"{clean(row.model)}: {summary(row)}")
+
+    def _write(self, line: str) -> None:
+        self._screen.write(line + "\n")
+        self._screen.stream.flush()
+
+
+class LiveView:
+    """The row in hand at the foot of the terminal, the finished ones above; redrawn once a second."""
+
+    def __init__(self, screen: Screen, clock: Callable[[], float] = time.monotonic) -> None:
+        self._screen, self._clock = screen, clock
+        self._progress: Progress | None = None
+        self._told_s = self._drawn_s = clock()
+        self._live = Live(
+            console=screen.console, refresh_per_second=_REDRAWS_PER_S, transient=True, get_renderable=self.picture,
+            redirect_stdout=False, redirect_stderr=False,
+        )  # fmt: skip
+
+    def listen(self, progress: Progress) -> None:
+        """Take note; draw at once where the stage is new, though never more often than four times a second."""
+        known, now_s = self._progress, self._clock()
+        self._progress, self._told_s = progress, now_s
+        new = known is None or (known.row, known.stage) != (progress.row, progress.stage)
+        if new and now_s - self._drawn_s >= _QUICKEST_S:
+            self._drawn_s = now_s
+            self._live.refresh()
+
+    def finished(self, row: Measurement) -> None:
+        """Leave the row's few words above the view."""
+        line = f"{clean(row.model)}: {summary(row)}"
+        style = "" if row.status == "ok" else "red" if row.status == "failed" else "yellow"
+        self._screen.show(Text(self._letters(line), style))
+
+    def picture(self) -> Group:
+        """Return what is to be seen now: heading, and a bar with the time left where they are known."""
+        progress = self._progress
+        if progress is None:
+            return Group(Text("starting"))
+        lines = [Text(self._letters(_heading(progress)), "bold", no_wrap=True, overflow="ellipsis")]
+        below = self._letters("  ".join(part for part in (_bar(progress), self._left(progress)) if part))
+        return Group(*lines, *([Text(below, no_wrap=True)] if below else []))
+
+    def __enter__(self) -> Self:
+        self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.__exit__(kind, error, trace)
+
+    def _left(self, progress: Progress) -> str:
+        if progress.remaining_s is None:
+            return ""
+        return f"{format_duration(max(progress.remaining_s - (self._clock() - self._told_s), 0.0))} left"
+
+    def _letters(self, text: str) -> str:
+        return to_ascii(text) if self._screen.ascii_only else text
+
+
+def _heading(progress: Progress) -> str:
+    return f"{progress.row}/{progress.rows} {clean(progress.label)} · {clean(progress.stage)}"
+
+
+def _bar(progress: Progress) -> str:
+    if progress.done is None:
+        return ""
+    share = min(max(progress.done, 0.0), 1.0)
+    full = round(share * _BAR_CELLS)
+    return f"{'━' * full}{'╌' * (_BAR_CELLS - full)} {share:4.0%}".replace("%", " %")

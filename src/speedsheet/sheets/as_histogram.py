@@ -1,0 +1,77 @@
+"""A latency histogram in text: bars to the right, percentiles named beside the bar that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speedsheet.sheets.digits import rounded
+from speedsheet.sheets.letters import to_ascii
+
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_HEAVY_TAIL = 4.0
+_BINS = 16
+
+
+def render(
+    title: str,
+    latency_ms: NDArray[np.float64],
+    marks: Mapping[str, float | None],
+    width: int,
+    *,
+    ascii_only: bool = False,
+) -> str:
+    """Return a histogram of latencies, shape (requests,) in ms, on lines of at most `width` cells.
+
+    `marks` names the percentiles that the sheet shows; null ones are left out. The bins are logarithmic where the
+    highest latency is more than four medians.
+    """
+    if latency_ms.size == 0:
+        return f"{title}: no requests"
+    edges, logarithmic = _edges(latency_ms)
+    counts, _ = np.histogram(latency_ms, edges)
+    labels = _labels(edges)
+    named = _named(edges, marks)
+    label, number = max(map(len, labels)), len(str(counts.max()))
+    room = max(width - label - number - max(map(len, named)) - 6, 8)
+    scale = "logarithmic bins" if logarithmic else "equal bins"
+    lines = [f"{title}: latency in ms of {latency_ms.size} requests, {scale}"]
+    for text, count, name in zip(labels, counts, named, strict=True):
+        bar = _bar(count / counts.max() * room)
+        lines.append(f"  {text:>{label}}  {bar:<{room}} {count:>{number}} {name}".rstrip())
+    drawn = "\n".join(lines)
+    return to_ascii(drawn) if ascii_only else drawn
+
+
+def _edges(latency_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+    low, high = float(latency_ms.min()), float(latency_ms.max())
+    if not low < high:
+        return np.array([low, high * 1.001 + 1e-9]), False
+    bins = int(min(_BINS, max(5, np.sqrt(latency_ms.size))))
+    logarithmic = low > 0 and high > _HEAVY_TAIL * float(np.median(latency_ms))
+    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
+    edges[0], edges[-1] = low, high  # so that rounding leaves neither end out
+    return edges, logarithmic
+
+
+def _labels(edges: NDArray[np.float64]) -> list[str]:
+    """Write each bin's lower edge with enough digits to tell it from the next."""
+    return [rounded(low, (high - low) / 2) for low, high in pairwise(edges.tolist())]
+
+
+def _named(edges: NDArray[np.float64], marks: Mapping[str, float | None]) -> list[str]:
+    names: list[list[str]] = [[] for _ in edges[1:]]
+    for name, value in marks.items():
+        if value is not None:
+            place = int(np.clip(np.searchsorted(edges, value, side="right") - 1, 0, len(names) - 1))
+            names[place].append(f"{name} {rounded(value)}")
+    return ["  ".join(here) for here in names]
+
+
+def _bar(cells: float) -> str:
+    """Draw so many cells in eighths; what is not nothing shows at least one eighth."""
+    eighths = max(round(cells * 8), 1 if cells > 0 else 0)
+    return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()

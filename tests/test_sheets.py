@@ -1,0 +1,325 @@
+"""Sheets as they are printed: golden files, cells that stay cells, digits that are meant."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+from rich.console import Console
+
+from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
+from speedsheet.core.sheet import Sheet
+from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
+from speedsheet.sheets.columns import HALF_WIDTH, LATENCY, PUBLISHED, THROUGHPUT, numbered, show, verdict
+from speedsheet.sheets.digits import fraction, rounded
+from speedsheet.sheets.footnotes import Footnotes
+from speedsheet.sheets.letters import BLANK, clean, to_ascii
+
+GOLDEN = Path(__file__).parent / "golden"
+HOST = {
+    "hostname": "bench-1",
+    "cpu": "AMD EPYC 9B14",
+    "cores_allowed": 2,
+    "memory_gib": 23.54,
+    "os": "Debian GNU/Linux 12 (bookworm)",
+    "speedsheet": "0.1.0",
+}
+FALLBACK = Finding("precision_fallback", "fp16 was asked and bf16 ran: CPU has no fp16; ask --precision bf16")
+SERVED = Measurement(
+    model="resnet50",
+    framework="tensorflow",
+    task="image classification",
+    batch_size=16,
+    thread_num=12,
+    precision="fp16",
+    engine="openvino",
+    engine_version="2026.4.1",
+    device="CPU",
+    engine_settings={"NUM_STREAMS": "2"},
+    precision_executed={"bf16": 0.98, "fp32": 0.02},
+    latency_ms=Latency(2634.51234, 2611.0, 2790.2, None, 2600.0, 2670.0),
+    throughput_samples_per_s=Throughput(72.87654, 71.9, 73.8),
+    requests=220,
+    wall_s=30.1,
+    clock_state="unavailable",
+    gate=Gate(passed=True, metric="centred_cosine", value=0.99312, limit=0.95),
+    little_residual=0.001,
+    findings=(FALLBACK,),
+)
+SHORT = replace(
+    SERVED,
+    model="bert_128",
+    latency_ms=Latency(4021.9),
+    throughput_samples_per_s=Throughput(15.9),
+    gate=Gate(passed=True, metric="centred_cosine", value=0.99999, limit=0.95),
+    findings=(FALLBACK, Finding("no_interval", "7 whole rounds of 8 clients are too few; measure 30 s longer")),
+)
+KILLED = Measurement("dlrm", "pytorch", "click-through", 1024, 8, "fp16", "onnxruntime").failed(
+    "the worker was killed by signal 9 (out of memory at 23.1 GiB); lower --batch or --threads"
+)
+WRONG = replace(SERVED, gate=Gate(passed=False, metric="centred_cosine", value=0.41, limit=0.95)).failed(
+    "outputs differ from the reference"
+)
+TINY = Measurement(
+    "dssm_mock",
+    "tensorflow",
+    "retrieval",
+    8,
+    16,
+    "fp32",
+    "onnxruntime",
+    precision_executed={"fp32": 1.0},
+    latency_ms=Latency(0.00302123, 0.00301, 0.0033, 0.0041, 0.003, 0.00304),
+    throughput_samples_per_s=Throughput(42345678.9, 42000000.0, 42700000.0),
+    gate=Gate(passed=True, metric="relative_error", value=0.00012345, limit=0.05),
+)
+HOSTILE = replace(
+    SERVED,
+    model="=cmd|' /C calc'!A0 <script>*x*</script>\n| a_b _c_ `d` \x1b[31m\u202e",
+    framework="@x",
+    engine="-1+2",
+    gate=Gate(),
+    precision_executed=None,
+    findings=(Finding("a|b`c", "text | with <b>html</b>\nand lines"),),
+)
+LATER = Measurement("mmoe", "tensorflow", "ranking", 51200, 8, "fp16").failed("interrupted", "skipped")
+SHEET = Sheet(HOST, (SERVED, SHORT, KILLED, WRONG, TINY, HOSTILE, LATER))
+
+
+def terminal(sheet: Sheet, width: int, *, ascii_only: bool = False) -> str:
+    console = Console(file=io.StringIO(), width=width, force_terminal=False)
+    console.print(as_terminal.render(sheet, width, "First rows", ascii_only=ascii_only))
+    return console.file.getvalue()
+
+
+PRINTED = {
+    "sheet.md": lambda: as_markdown.render(SHEET, "First rows"),
+    "sheet.csv": lambda: as_csv.render(SHEET),
+    "sheet.json": lambda: as_json.render(SHEET),
+    "terminal-200.txt": lambda: terminal(SHEET, 200),
+    "terminal-80.txt": lambda: terminal(SHEET, 80),
+    "terminal-56.txt": lambda: terminal(SHEET, 56),
+    "terminal-80-ascii.txt": lambda: terminal(SHEET, 80, ascii_only=True),
+}
+
+
+@pytest.mark.parametrize("name", PRINTED)
+def test_a_sheet_is_printed_as_the_golden_file_has_it(name: str) -> None:
+    """SPEEDSHEET_GOLDEN=write writes the files anew, to be read before they are kept."""
+    printed = PRINTED[name]()
+    if os.environ.get("SPEEDSHEET_GOLDEN") == "write":
+        (GOLDEN / name).write_text(printed, encoding="utf-8")
+    assert printed == (GOLDEN / name).read_text(encoding="utf-8")
+
+
+def test_published_columns_come_first_under_their_published_names() -> None:
+    """The sheet can be laid beside the published one, letter for letter."""
+    names = [column.name for column in numbered(Footnotes.of(SHEET))]
+    assert names[:7] == [
+        "Model", "Framework", "Batch size", "Latency(msec)", "Throughput (samples per sec)", "Precision", "thread_num",
+    ]  # fmt: skip
+    assert names[7:] == ["±", "p50", "p90", "p99", "Engine", "Executed", "Gate", "Findings"]
+    assert next(csv.reader(io.StringIO(as_csv.render(SHEET))))[:7] == names[:7]
+
+
+@pytest.mark.parametrize("row", [KILLED, WRONG, LATER])
+def test_a_row_that_failed_shows_no_speed_in_any_format(row: Measurement) -> None:
+    """Its status stands where the latency would, its error in a note or a column."""
+    sheet = Sheet(HOST, (row,))
+    assert (show(LATENCY, row), show(THROUGHPUT, row), show(HALF_WIDTH, row)) == (row.status, BLANK, BLANK)
+    assert row.error in as_markdown.render(sheet).replace("\\", "")
+    line = next(csv.DictReader(io.StringIO(as_csv.render(sheet))))
+    assert (line["Latency(msec)"], line["Throughput (samples per sec)"]) == ("", "")
+    assert (line["Status"], line["Error"]) == (row.status, row.error)
+    data = as_json.document(sheet)["rows"][0]
+    assert (data["latency_ms"]["mean"], data["throughput_samples_per_s"]["value"]) == (None, None)
+
+
+def test_json_keeps_every_key_and_every_digit() -> None:
+    """What a script reads is what was measured; NaN and infinity are null, and the text is ASCII."""
+    odd = replace(SERVED, wall_s=math.nan, load_ms=math.inf, latency_ms=Latency(mean=0.1 + 0.2))
+    text = as_json.render(Sheet({"x": -math.inf}, (odd,)))
+    assert text.isascii()
+    data = json.loads(text, parse_constant=pytest.fail)
+    (row,) = data["rows"]
+    assert list(data) == ["schema", "host", "rows"]
+    assert row["latency_ms"]["mean"] == 0.1 + 0.2
+    assert (row["wall_s"], row["load_ms"], data["host"]["x"]) == (None, None, None)
+    assert set(row) == set(LATER.to_json())
+
+
+def test_each_note_is_written_once() -> None:
+    """Two rows with one finding share its number; every blank of a measured row has a note."""
+    notes = Footnotes.of(SHEET)
+    assert len(set(notes.notes)) == len(notes.notes)
+    assert notes.notes.count(FALLBACK) == 1
+    assert notes.numbers(TINY) == ()
+    assert {notes.notes[number - 1].code for number in notes.numbers(HOSTILE)} == {
+        "a|b`c", "few_requests", "not_judged", "not_audited",
+    }  # fmt: skip
+
+
+@given(st.text())
+def test_any_text_stays_one_markdown_cell(text: str) -> None:
+    """Escaped text has no bare bar, tag or line break, and reads back as what was meant."""
+    cell = as_markdown.escape(text)
+    assert len(cell.splitlines()) <= 1
+    assert "<" not in cell
+    assert not re.search(r"(?<!\\)(?:\\\\)*\|", cell)
+    back = re.sub(r"\\([\\`*\[\]|~#$_])", r"\1", cell)
+    assert back.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == clean(text)
+
+
+@given(st.text())
+def test_any_text_stays_one_csv_cell(text: str) -> None:
+    """A model's name reads back whole, on one line, and no spreadsheet computes it."""
+    rows = list(csv.reader(io.StringIO(as_csv.render(Sheet({}, (replace(SERVED, model=text),))))))
+    assert len(rows) == 2
+    assert rows[1][0] == as_csv.neutral(text)
+    assert not rows[1][0].startswith(("=", "+", "-", "@"))
+    assert rows[1][0].removeprefix("'") == clean(text).removeprefix("'")
+
+
+@given(st.text(), st.integers(20, 200))
+def test_no_line_is_wider_than_the_terminal(text: str, width: int) -> None:
+    """Any name at any width: rows fit, and no control character reaches the terminal."""
+    drawn = as_terminal.render(Sheet({}, (replace(SERVED, model=text), KILLED)), width).plain
+    assert clean(drawn) == " ".join(drawn.split())
+    widest = max(cell_len(line) for line in drawn.splitlines())
+    assert widest <= max(width, 46)  # the longest piece that is not broken
+
+
+@given(st.floats(1e-9, 1e12), st.floats(1e-5, 1))
+def test_digits_never_hide_the_value(value: float, relative: float) -> None:
+    """What is printed is within the interval, and within 0.5 % of the value however wide that is."""
+    half = value * relative
+    assert abs(float(rounded(value, half)) - value) <= half * (1 + 1e-9)
+    assert abs(float(rounded(value, half)) / value - 1) <= 0.006
+    assert abs(float(rounded(value)) / value - 1) <= 0.0006
+
+
+@pytest.mark.parametrize(
+    ("value", "half", "text"),
+    [
+        (0.003, None, "0.003000"),
+        (0.00302123, 0.00002, "0.003021"),
+        (10877.35, None, "10877"),
+        (10877.35, 50.0, "10877"),
+        (10877.35, 5000.0, "10900"),
+        (26.53333, 0.4, "26.53"),
+        (9.9999, 0.1, "10.00"),
+        (0.0, None, "0"),
+        (42345678.9, 350000.0, "42350000"),
+    ],
+)
+def test_digits_follow_the_interval(value: float, half: float | None, text: str) -> None:
+    """Two digits of the half-width; at least three, at most six of the value."""
+    assert rounded(value, half) == text
+
+
+@pytest.mark.parametrize(
+    ("gate", "text"),
+    [
+        (Gate(), None),
+        (Gate(passed=True), "pass"),
+        (Gate(passed=True, metric="centred_cosine", value=0.99932, limit=0.9), "pass, cosine .9993"),
+        (Gate(passed=True, metric="centred_cosine", value=1.0, limit=0.9), "pass, cosine 1.0000"),
+        (Gate(passed=True, metric="centred_cosine", value=0.999999, limit=0.9), "pass, cosine >.9999"),
+        (Gate(passed=False, metric="centred_cosine", value=-0.5, limit=0.9), "FAIL, cosine -.5000 < .9000"),
+        (Gate(passed=False, metric="relative_error", value=0.25, limit=0.05), "FAIL, relative error 0.250 > 0.0500"),
+        (Gate(passed=False, metric="finite", value=None, limit=None), "FAIL"),
+    ],
+)
+def test_the_gate_says_its_verdict(gate: Gate, text: str | None) -> None:
+    """The word, the number that decided, and where it failed the limit; almost 1 is not written as 1."""
+    assert verdict(gate) == text
+
+
+def test_a_similarity_is_never_rounded_up_to_one() -> None:
+    """.99995 and above, short of 1, says so."""
+    assert [fraction(x) for x in (0.99994, 0.99996, -0.99999)] == [".9999", ">.9999", "<-.9999"]
+
+
+def test_colour_carries_nothing_that_words_do_not() -> None:
+    """With colour the text is the same; without it there is no escape sequence."""
+    coloured = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard", legacy_windows=False)
+    coloured.print(as_terminal.render(SHEET, 80, "First rows"))
+    text = coloured.file.getvalue()
+    assert "\x1b[" in text
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == terminal(SHEET, 80)
+    assert "\x1b" not in terminal(SHEET, 80)
+
+
+def test_a_summary_is_one_line() -> None:
+    """For the live view: engine, latency, speed; or what went wrong."""
+    assert as_terminal.summary(SERVED) == "openvino · 2635 ms · 72.88 samples/s ±1.3 %"
+    assert as_terminal.summary(SHORT) == "openvino · 4022 ms · 15.90 samples/s"
+    assert as_terminal.summary(LATER) == "skipped: interrupted"
+
+
+def test_ascii_has_a_stand_in_for_each_of_our_signs() -> None:
+    """Where the stream has no other letters, nothing of ours becomes a question mark."""
+    assert "?" not in terminal(Sheet(HOST, (SERVED, SHORT, KILLED, LATER)), 80, ascii_only=True)
+    assert to_ascii(f"─█▏▍▋±·…{BLANK}━╌ü") == "-#..#+-|~-=-?"
+
+
+def test_sheets_are_written_whole_and_never_over_one_another(tmp_path: Path) -> None:
+    """Three files in a folder named by the time; the same second gets another name."""
+    folders = {files.write(SHEET, tmp_path, "First rows") for _ in range(3)}
+    assert len(folders) == 3
+    for folder in folders:
+        assert sorted(path.name for path in folder.iterdir()) == ["sheet.csv", "sheet.json", "sheet.md"]
+        assert (folder / "sheet.md").read_text(encoding="utf-8") == as_markdown.render(SHEET, "First rows")
+        assert (folder / "sheet.csv").read_bytes().decode() == as_csv.render(SHEET)
+    assert {path.name for path in tmp_path.iterdir()} == {folder.name for folder in folders}
+
+
+def test_every_published_column_is_in_every_table() -> None:
+    """One declaration serves Markdown and the terminal alike."""
+    heading = as_markdown.render(SHEET).splitlines()[0]
+    for column in PUBLISHED:
+        assert column.name in heading.replace("\\", "")
+
+
+LATENCIES = {
+    "normal": np.random.default_rng(1).normal(26, 1, 2000),
+    "heavy tail": np.random.default_rng(1).lognormal(1, 0.8, 2000),
+    "constant": np.full(30, 5.0),
+    "one": np.array([0.003]),
+    "with a zero": np.array([0.0, 1.0, 100.0]),
+}
+
+
+@pytest.mark.parametrize("kind", LATENCIES)
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("width", [40, 80])
+def test_a_histogram_counts_every_request(kind: str, ascii_only: bool, width: int) -> None:
+    """The counts add up, the lines fit, the marks are there and blank ones are not."""
+    latency_ms = LATENCIES[kind]
+    median = float(np.median(latency_ms))
+    drawn = as_histogram.render("m", latency_ms, {"p50": median, "p99": None}, width, ascii_only=ascii_only)
+    heading, *bars = drawn.splitlines()
+    assert str(latency_ms.size) in heading
+    assert ("logarithmic" in heading) == (kind == "heavy tail")
+    counts = [int(re.search(r"(\d+)(?: p50 [\d.]+)?$", line)[1]) for line in bars]
+    assert sum(counts) == latency_ms.size
+    assert all(cell_len(line) <= width for line in bars)
+    assert drawn.count("p50") == 1
+    assert "p99" not in drawn
+    assert drawn.isascii() or not ascii_only
+
+
+def test_no_requests_is_said() -> None:
+    """An empty window draws nothing and says so."""
+    assert as_histogram.render("m", np.empty(0), {}, 80) == "m: no requests"
