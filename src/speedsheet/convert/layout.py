@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -42,11 +42,14 @@ def finish(exported: Exported, shapes: Mapping[str, Shape], rule: Rule) -> tuple
     proto.CopyFrom(exported.proto)
     graph = proto.graph
     stored = _fold_layouts(graph, {name: _Stored(path, (), shapes[path]) for name, path in exported.large.items()})
+    _merge_equal_nodes(graph)
     _sort(graph)
     names = _rename(graph, stored, exported.scopes, shapes.keys())
     wanted = _attach(graph, {names[tensor]: origin for tensor, origin in stored.items()}, shapes, rule)
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    domains = {"", *(node.domain for node in graph.node)}
+    _replace(proto.opset_import, [opset for opset in proto.opset_import if opset.domain in domains])
     for noise in (graph.value_info, graph.metadata_props, proto.metadata_props, proto.functions):
         del noise[:]
     for part in (*graph.node, *graph.initializer, *graph.input, *graph.output):
@@ -71,7 +74,7 @@ def _fold_layouts(graph: onnx.GraphProto, stored: dict[str, _Stored]) -> dict[st
         steps = (*origin.steps, (kind, sizes)) if kind else origin.steps
         stored[node.output[0]] = replace(origin, steps=steps, shape=shape)
     _replace(graph.node, kept)
-    _merge_equal(graph, stored)
+    _merge_equal_weights(graph, stored)
     read = {name for node in graph.node for name in node.input}
     inputs = [value for value in graph.input if value.name not in stored]
     _replace(graph.input, inputs)
@@ -96,13 +99,35 @@ def _step(
     return None
 
 
-def _merge_equal(graph: onnx.GraphProto, stored: dict[str, _Stored]) -> None:
+def _merge_equal_weights(graph: onnx.GraphProto, stored: dict[str, _Stored]) -> None:
     """Let nodes that read the same variable in the same layout read one tensor."""
     first: dict[_Stored, str] = {}
     alias = {name: first.setdefault(origin, name) for name, origin in stored.items()}
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = alias.get(name, name)
+
+
+def _merge_equal_nodes(graph: onnx.GraphProto) -> None:
+    """Compute once what is computed twice alike: equal constants, then equal nodes, of which the first stays."""
+    first: dict[object, str] = {}
+    alias: dict[str, str] = {}
+    for tensor in graph.initializer:
+        name, tensor.name = tensor.name, ""
+        alias[name] = first.setdefault(tensor.SerializeToString(deterministic=True), name)
+        tensor.name = name
+    kept, outputs = [], {value.name for value in graph.output}
+    seen: dict[object, Sequence[str]] = {}
+    for node in _ordered(graph):
+        for index, name in enumerate(node.input):
+            node.input[index] = alias.get(name, name)
+        attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        twin = seen.setdefault((node.domain, node.op_type, *node.input, *attributes), node.output)
+        if twin is node.output or outputs & set(node.output):
+            kept.append(node)
+        else:
+            alias |= dict(zip(node.output, twin, strict=True))
+    _replace(graph.node, kept)
 
 
 def _ordered(graph: onnx.GraphProto) -> list[onnx.NodeProto]:

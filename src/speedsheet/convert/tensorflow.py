@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from speedsheet.convert.forms import onnx_forms, select
 from speedsheet.convert.weights import Exported, Rule, dressed, is_large
 from speedsheet.core.workload import Arrays, InputSpec
 
@@ -32,6 +32,9 @@ class Keras:
     def __call__(self) -> Any:
         """Return the Keras model with its variables at their shipped values."""
         _quiet()
+        import keras
+
+        keras.utils.clear_session()  # names that Keras counts begin at one again, whatever was built before
         model = self.network()
         variables = _variables(model)
         ships, values = dressed(self.name, {path: tuple(v.shape) for path, v in variables.items()}, self.rule)
@@ -65,8 +68,10 @@ class Keras:
         signature = [tf.TensorSpec(spec.shape, spec.dtype, name=spec.name) for spec in inputs]
         signature += [tf.TensorSpec(variables[path].shape, "float32", name=name) for name, path in large.items()]
         forward = tf.function(_forward(model, inputs, variables, large), input_signature=signature, autograph=False)
-        with _erf_gelu():
-            proto, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=OPSET)
+        with onnx_forms():
+            proto, _ = tf2onnx.convert.from_function(
+                forward, input_signature=signature, opset=OPSET, custom_op_handlers={"SelectV2": (select, [])}
+            )
         layers = model._flatten_layers(include_self=False)  # noqa: SLF001  model.layers hides nested ones
         return Exported(proto, large, frozenset(layer.name for layer in layers))
 
@@ -141,22 +146,3 @@ def _forward(
             return model(feed, training=False)
 
     return forward
-
-
-@contextmanager
-def _erf_gelu() -> Iterator[None]:
-    """Write exact GELU with erf while tracing: TensorFlow's own lowers to Erfc, which ONNX has not."""
-    import tensorflow as tf
-
-    original = tf.nn.gelu
-
-    def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:
-        if approximate:
-            return original(features, approximate=True, name=name)
-        return 0.5 * features * (1.0 + tf.math.erf(features * np.float32(0.5**0.5)))
-
-    tf.nn.gelu = gelu
-    try:
-        yield
-    finally:
-        tf.nn.gelu = original

@@ -1,0 +1,83 @@
+"""How Keras spells a few operators while it is converted, so that the graph is valid and reads as engines expect.
+
+Each form computes what Keras's own computes (the proof of every shipped model compares them); only the operators
+that reach the graph differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+
+@contextmanager
+def onnx_forms() -> Iterator[None]:
+    """Put the forms in place for the duration of a conversion."""
+    import tensorflow as tf
+    from keras.src import ops
+    from keras.src.backend.tensorflow import numpy as backend
+    from tf2onnx.optimizer import _optimizers
+
+    with ExitStack() as stack:
+        for owner, name, form in (
+            (tf.nn, "gelu", _gelu(tf.nn.gelu)),
+            (backend, "take", _take),
+            (ops, "layer_normalization", _layer_normalization),
+            (ops, "matmul", _matmul(ops.matmul)),
+        ):
+            stack.enter_context(patch.object(owner, name, form))
+        # it keeps any one of equal nodes, by the hash of the day; `layout` merges them, and keeps the first
+        kept = {name: made for name, made in _optimizers.items() if name != "merge_duplication"}
+        stack.enter_context(patch("tf2onnx.optimizer._optimizers", kept))
+        yield
+
+
+def _gelu(original: Any) -> Any:
+    """Exact GELU by erf: TensorFlow's own lowers to Erfc, which ONNX has not, and the file is invalid."""
+    import tensorflow as tf
+
+    def gelu(features: Any, approximate: bool = False, name: str | None = None) -> Any:
+        if approximate:
+            return original(features, approximate=True, name=name)
+        return 0.5 * features * (1.0 + tf.math.erf(features * 0.5**0.5))
+
+    return gelu
+
+
+def _take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """One gather: ONNX's own reads negative indices from the end, as Keras does by nine nodes more."""
+    import tensorflow as tf
+
+    return tf.gather(tf.reshape(x, (-1,)) if axis is None else x, indices, axis=axis or 0)
+
+
+def _layer_normalization(
+    x: Any, gamma: Any = None, beta: Any = None, axis: int = -1, epsilon: float = 1e-3, **_: Any
+) -> Any:
+    """The textbook order (subtract, square, mean, root, divide), which every engine fuses; Keras's scales first."""
+    import tensorflow as tf
+
+    centred = x - tf.reduce_mean(x, axis, keepdims=True)
+    variance = tf.reduce_mean(tf.pow(centred, 2.0), axis, keepdims=True)
+    out = centred / tf.sqrt(variance + epsilon)
+    out = out if gamma is None else out * gamma
+    return out if beta is None else out + beta
+
+
+def _matmul(original: Any) -> Any:
+    """One product for a dense layer on a sequence: TensorFlow's reshapes around it, by shapes known only at run time."""
+    import tensorflow as tf
+
+    def matmul(x1: Any, x2: Any) -> Any:
+        ranks = x1.shape.rank, x2.shape.rank
+        return tf.matmul(x1, x2) if ranks[0] > 2 and ranks[1] == 2 else original(x1, x2)  # noqa: PLR2004  matrices
+
+    return matmul
+
+
+def select(context: Any, node: Any, _: str, __: Any) -> None:
+    """Convert SelectV2 to Where; tf2onnx multiplies by the mask and its complement instead."""
+    context.remove_node(node.name)
+    context.make_node("Where", node.input, outputs=node.output, name=node.name, skip_conversion=False)
