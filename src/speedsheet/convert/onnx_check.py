@@ -294,6 +294,10 @@ def _check_standard(model: onnx.ModelProto) -> None:
         if external(tensor):
             # declared empty, the checker wants no data of it
             tensor.CopyFrom(onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=[0]))
+    for value in (*light.graph.input, *light.graph.output):
+        if value.type.HasField("tensor_type"):
+            # the checker wants a shape even of an unknown rank; engines do not
+            value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(light)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError, DecodeError) as error:
