@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None, *, measure: Measure | None = None) -
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _speedsheet.main(arguments, prog_name="speedsheet", standalone_mode=False, obj=measure)
+        code = _invoked(list(arguments), measure)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of our output has left; say nothing more, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -68,6 +68,15 @@ def main(argv: Sequence[str] | None = None, *, measure: Measure | None = None) -
         line, code = _explained(error, arguments)
         print(f"speedsheet: {' '.join(line.split())}", file=sys.stderr)
         return code
+    return code
+
+
+def _invoked(arguments: list[str], measure: Measure | None) -> int:
+    try:
+        with _speedsheet.make_context("speedsheet", arguments, obj=measure) as context:
+            code = _speedsheet.invoke(context)
+    except click.exceptions.Exit as leaving:  # --help and --version leave so
+        return leaving.exit_code
     return code if isinstance(code, int) else OK
 
 
