@@ -25,18 +25,28 @@ FALLBACK: Mapping[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """An engine that can run here. `precisions` maps each of its devices to what it can execute there."""
+    """An engine that can run here. `precisions` maps each of its devices to what it can execute there.
+
+    `input_copy` says whether the copy of the inputs is inside the timed call; `composed` names devices that are made
+    of others, and are followed by a colon.
+    """
 
     name: str
     version: str
     precisions: Mapping[str, tuple[str, ...]]
     default_device: str
     input_copy: str
+    composed: tuple[str, ...] = ()
 
     @property
     def devices(self) -> tuple[str, ...]:
         """The devices of this machine that the engine can use, the default one among them."""
         return tuple(self.precisions)
+
+    def has(self, device: str) -> bool:
+        """Whether a device of that name is here; ``GPU`` stands for ``GPU.0``, ``AUTO:CPU`` for what it is made of."""
+        whole = {name.partition(".")[0] for name in self.devices}
+        return device in self.devices or device in whole or device.partition(":")[0] in self.composed
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +96,12 @@ class Session(Protocol):
         The arrays are shared, not copied, where the engine can; the caller keeps them alive and does not move them.
         """
 
-    def executed(self) -> Mapping[str, float]:
+    def executed(self, macs_by_name: Mapping[str, int]) -> Mapping[str, float]:
         """Return the share of multiply-accumulates by the type that ran them (fp32, fp16, bf16, int8).
 
         Only after a run, and only on a session loaded with `audit`. Where nothing multiplies, the share of elements.
+        `macs_by_name` is the graph's own count, under each node's name and its outputs' names, for engines that fuse
+        nodes beyond recognition and tell only their names.
         """
 
     def close(self) -> None:

@@ -124,16 +124,15 @@ class Measurement:
         return cls(**known)
 
 
+def executed_kinds(shares: Mapping[str, float] | None) -> str:
+    """Say what ran: ``bf16``, or ``bf16 71 % + fp32 29 %`` where no type has nine tenths of the work."""
+    ranked = sorted(((share, kind) for kind, share in (shares or {}).items() if share > 0), reverse=True)
+    if not ranked or ranked[0][0] >= 0.9:
+        return ranked[0][1] if ranked else ""
+    return " + ".join(f"{kind} {share * 100:.0f} %" for share, kind in ranked)
+
+
 def executed_label(measurement: Measurement) -> str:
-    """Say what ran in place of what was asked: ``fp32``, ``bf16 (asked fp16)``, ``bf16 71 % + fp32 29 %``."""
-    shares = measurement.precision_executed
-    if not shares:
-        return ""
-    ranked = sorted(((share, kind) for kind, share in shares.items() if share > 0), reverse=True)
-    if not ranked:
-        return ""
-    if ranked[0][0] >= 0.9:
-        label = ranked[0][1]
-    else:
-        label = " + ".join(f"{kind} {share:.0%}".replace("%", " %") for share, kind in ranked)
-    return label if label == measurement.precision else f"{label} (asked {measurement.precision})"
+    """Say what ran in place of what was asked: ``fp32``, ``bf16 (asked fp16)``."""
+    kinds = executed_kinds(measurement.precision_executed)
+    return kinds if kinds in {"", measurement.precision} else f"{kinds} (asked {measurement.precision})"

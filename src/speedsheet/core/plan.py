@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from numpy.typing import NDArray
+
+#: How many distinct input batches the clients share.
+POOL_BATCHES = 8
+
+_Index = TypeVar("_Index", int, NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,15 +18,15 @@ class LoadPlan:
     """A closed loop: `thread_num` clients, each sending its next request as soon as the last one is answered.
 
     The measured window opens on the completion by which every client has finished `warmup_requests`, and closes on
-    the first completion after `window_s` and at least `requests_per_client` completions of every client.
+    a completion after `window_s` and at least `requests_per_client` completions of every client.
     """
 
     thread_num: int
     window_s: float
     warmup_requests: int = 1
     requests_per_client: int = 3
-    pool_batches: int = 8
+    pool_batches: int = POOL_BATCHES
 
-    def slot(self, client: int, request: int) -> int:
+    def slot(self, client: _Index, request: _Index) -> _Index:
         """Return which input batch a client's request takes; each client starts at another."""
         return (client + request) % self.pool_batches

@@ -34,7 +34,7 @@ def drive(plan: LoadPlan, clients: Sequence[Sequence[Run]], tell: Tell = lambda 
 
     `clients[c]` holds client c's calls in the order of use; it cycles through them. All clients are busy from before
     the window opens until after it closes: it opens when the last client completes its warm-up, and closes on the
-    first completion after the plan's stop rule is met. Raises EngineFailed with the first request that failed.
+    completion that ends a round after the plan's stop rule is met. Raises EngineFailed with the first failed request.
     """
     logs = [_Log() for _ in clients]
     stop: list[bool] = []
@@ -118,6 +118,7 @@ def _quiet() -> Iterator[None]:
 def _wait(plan: LoadPlan, logs: Sequence[_Log], stop: list[bool], tell: Tell) -> None:
     """Sleep in the main thread until the stop rule holds or a client has failed."""
     opened: tuple[int, list[int]] | None = None
+    enough = 0
     for poll in itertools.count():
         time.sleep(_POLL_S)
         if stop:
@@ -130,30 +131,36 @@ def _wait(plan: LoadPlan, logs: Sequence[_Log], stop: list[bool], tell: Tell) ->
             opened = open_ns, counts
         passed_s = (time.perf_counter_ns() - opened[0]) / NS_PER_S
         # counts were read after the window opened, so what is added to them completed in it
-        fewest = min(count - before for count, before in zip(counts, opened[1], strict=True))
-        done = min(passed_s / plan.window_s, fewest / plan.requests_per_client)
-        if passed_s >= plan.window_s and fewest >= plan.requests_per_client:
-            return
+        served = [count - before for count, before in zip(counts, opened[1], strict=True)]
+        if passed_s >= plan.window_s and min(served) >= plan.requests_per_client:
+            enough = enough or -(-sum(served) // len(served)) * len(served)  # to the end of the round
+            if sum(served) >= enough:
+                return
+        needed = sum(min(count, plan.requests_per_client) for count in served) / plan.requests_per_client
+        done = min(passed_s / plan.window_s, needed / len(served))
         if poll % _TELL_EVERY == 0:
             tell(min(done, 1.0), passed_s * (1 - done) / done if done > 0 else plan.window_s)
 
 
 def _collect(plan: LoadPlan, logs: Sequence[_Log]) -> Samples:
     counts = [log.count() for log in logs]
-    client = np.repeat(np.arange(len(logs), dtype=np.int32), counts)
+    client = np.repeat(np.arange(len(logs), dtype=np.int64), counts)
     request = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
     start_ns = np.concatenate([_joined(log.starts, count) for log, count in zip(logs, counts, strict=True)])
     end_ns = np.concatenate([_joined(log.ends, count) for log, count in zip(logs, counts, strict=True)])
     open_ns = max(log.end(plan.warmup_requests - 1) for log in logs)
-    # until the first client's last completion every client is busy: the window ends there, and nothing drains in it
-    close_ns = min(log.end(count - 1) for log, count in zip(logs, counts, strict=True))
+    # until the first client's last completion every client is busy, so nothing drains before it; and whole rounds,
+    # since clients that keep step with each other complete in bursts, and part of a burst is no fair share of a round
+    busy_ns = min(log.end(count - 1) for log, count in zip(logs, counts, strict=True))
+    served_ns = np.sort(end_ns[(end_ns > open_ns) & (end_ns <= busy_ns)])
+    close_ns = int(served_ns[served_ns.size // len(logs) * len(logs) - 1])
     phase = np.full(end_ns.size, WINDOW, np.int8)
     phase[end_ns <= open_ns] = WARMUP
     phase[end_ns > close_ns] = AFTER
     order = np.argsort(end_ns, kind="stable")
     return Samples(
-        client=client[order],
-        slot=((client + request) % plan.pool_batches).astype(np.int32)[order],
+        client=client[order].astype(np.int32),
+        slot=plan.slot(client, request).astype(np.int32)[order],
         scheduled_ns=start_ns[order],
         start_ns=start_ns[order],
         end_ns=end_ns[order],

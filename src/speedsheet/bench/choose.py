@@ -1,0 +1,139 @@
+"""Which engine measures a row, and at which precision: what executes nearest to what was asked, then what is faster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from speedsheet import plugins
+from speedsheet.core.engine import FALLBACK, EngineInfo, EngineUnavailable, Setup, grant
+from speedsheet.core.errors import BadInput, MissingExtra, RowFailed
+from speedsheet.core.measurement import Finding, Measurement
+from speedsheet.core.request import RowRequest
+
+AUTO = "auto"
+#: Shares that differ by less are the same precision.
+_SAME_SHARE = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An engine with the setup it would measure the row with, and what an audit saw it execute."""
+
+    info: EngineInfo
+    setup: Setup
+    executed: Mapping[str, float]
+
+    def distance(self, asked: str) -> float:
+        """Return how far what executed is from what was asked: 0 is all of it, 1 a step of the fallback, and so on."""
+        ladder = FALLBACK[asked]
+        steps = {kind: step for step, kind in enumerate(ladder)}
+        return sum(share * steps.get(kind, len(ladder)) for kind, share in self.executed.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The engine chosen, and what was rejected, by how much."""
+
+    candidate: Candidate
+    findings: tuple[Finding, ...] = ()
+
+
+Audit = Callable[[str, Setup], Mapping[str, float]]
+Trial = Callable[[Candidate], Measurement]
+
+
+def engines_for(request: RowRequest) -> list[EngineInfo]:
+    """Return the engines that may measure a request; raises MissingExtra or UnknownName before anything is built."""
+    if request.engine != AUTO:
+        info = plugins.probe(request.engine)
+        if isinstance(info, EngineUnavailable):
+            raise MissingExtra(info.reason, do=info.do)
+        return _with_device([info], request.device)
+    probed = [plugins.probe(name) for name in plugins.engine_names()]
+    able = [info for info in probed if isinstance(info, EngineInfo)]
+    if not able:
+        reasons = "; ".join(info.reason for info in probed if isinstance(info, EngineUnavailable))
+        raise MissingExtra(f"no engine is installed ({reasons})", do='pip install "speedsheet[engines]"')
+    return _with_device(able, request.device)
+
+
+def _with_device(engines: list[EngineInfo], device: str | None) -> list[EngineInfo]:
+    able = [info for info in engines if device is None or info.has(device)]
+    if not able:
+        known = "; ".join(f"{info.name} has {', '.join(info.devices)}" for info in engines)
+        raise BadInput(f"no device is called {device!r} here", do=f"{known}; see: speedsheet engines")
+    return able
+
+
+def setup_for(info: EngineInfo, request: RowRequest, *, asked: str, batch_size: int, thread_num: int, cores: int) -> Setup:
+    """Return how `info` would load the row: its device, and the precision that the device grants."""
+    device = request.device or info.default_device
+    known = info.precisions.get(device) or info.precisions.get(device.partition(".")[0]) or ("fp32",)
+    return Setup(device, grant(asked, known), batch_size, thread_num, cores, dict(request.settings))
+
+
+def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Audit, trial: Trial) -> Choice:
+    """Audit every candidate, keep the nearest to what was asked, and let short trials decide between equals.
+
+    An engine that cannot load the model, or whose trial fails its gate, is rejected with its reason. Raises RowFailed
+    where none is left.
+    """
+    findings: list[Finding] = []
+    audited: list[Candidate] = []
+    for info, setup in candidates:
+        try:
+            audited.append(Candidate(info, setup, audit(info.name, setup)))
+        except RowFailed as error:
+            if len(candidates) == 1:
+                raise
+            findings.append(rejected(info, str(error)))
+    while audited:
+        best = min(candidate.distance(asked) for candidate in audited)
+        near = [candidate for candidate in audited if candidate.distance(asked) <= best + _SAME_SHARE]
+        far = [candidate for candidate in audited if candidate not in near]
+        winner = _fastest(near, trial, findings)
+        if winner:
+            findings += [rejected(other.info, _further(other, winner, asked)) for other in far]
+            return Choice(winner, tuple(findings))
+        audited = far
+    raise RowFailed("no engine measures this row: " + "; ".join(finding.text for finding in findings))
+
+
+def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -> Candidate | None:
+    """Try each alone for a moment; note what loses, and by how much."""
+    if len(near) == 1:
+        return near[0]
+    speeds: list[tuple[float, Candidate]] = []
+    for candidate in near:
+        try:
+            row = trial(candidate)
+        except RowFailed as error:
+            findings.append(rejected(candidate.info, str(error)))
+            continue
+        if row.status == "ok" and row.throughput_samples_per_s.value:
+            speeds.append((row.throughput_samples_per_s.value, candidate))
+        else:
+            findings.append(rejected(candidate.info, row.error or "its trial gave no number"))
+    if not speeds:
+        return None
+    speeds.sort(key=lambda pair: pair[0], reverse=True)
+    fastest, winner = speeds[0]
+    findings += [
+        rejected(other.info, f"{speed / fastest:.2f} x the throughput of {winner.info.name} in a short solo trial")
+        for speed, other in speeds[1:]
+    ]
+    return winner
+
+
+def _further(other: Candidate, winner: Candidate, asked: str) -> str:
+    def share(candidate: Candidate) -> str:
+        kind = max(candidate.executed, key=candidate.executed.__getitem__)
+        return f"{kind} on {candidate.executed[kind]:.0%}".replace("%", " %") + " of the multiply-accumulates"
+
+    return f"executes {share(other)} where {winner.info.name} executes {share(winner)} (asked {asked})"
+
+
+def rejected(info: EngineInfo, why: str) -> Finding:
+    """Say that an engine was not chosen, and by how much."""
+    return Finding("engine_rejected", f"{info.name} {info.version} rejected: {why}")

@@ -1,0 +1,75 @@
+"""What passes between the parent and a worker: requests and prepared models, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speedsheet.core import arrays
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.request import RowRequest
+from speedsheet.core.workload import Arrays, InputSpec, Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A model ready to be measured: its artifact with the request's shapes written in, inputs, and right answers.
+
+    `folder` holds inputs/<slot>/ and reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
+    """
+
+    model: str
+    framework: str
+    task: str
+    source: str
+    batch_size: int
+    thread_num: int
+    precision: str
+    artifact: Artifact
+    folder: Path
+    slots: int
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    inputs_sha256: str
+    inputs_source: str
+    reference: str
+    shapes: Mapping[str, list[Any]]
+    limits: Mapping[str, Limit] = field(default_factory=dict)
+
+    def feeds(self) -> list[Arrays]:
+        """Load the pool of input batches."""
+        return [arrays.load(self.folder / "inputs" / str(slot), list(self.inputs)) for slot in range(self.slots)]
+
+    def answers(self) -> list[Arrays]:
+        """Load the reference outputs of each batch of the pool."""
+        return [arrays.load(self.folder / "reference" / str(slot), list(self.outputs)) for slot in range(self.slots)]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` reads."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return data
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Prepared:
+        """Read what `to_json` wrote."""
+        artifact = Artifact(**{**data["artifact"], "folder": Path(data["artifact"]["folder"])})
+        limits = {precision: Limit(**limit) for precision, limit in data["limits"].items()}
+        changed = {"artifact": artifact, "limits": limits, "folder": Path(data["folder"])}
+        tuples = {name: tuple(data[name]) for name in ("inputs", "outputs")}
+        return cls(**{**data, **changed, **tuples})
+
+
+def request_to_json(request: RowRequest) -> dict[str, Any]:
+    """Return what `request_from_json` reads."""
+    data: dict[str, Any] = json.loads(json.dumps(asdict(request), default=str))
+    return data
+
+
+def request_from_json(data: Mapping[str, Any]) -> RowRequest:
+    """Read what `request_to_json` wrote."""
+    inputs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in data["inputs"])
+    path = Path(data["data"]) if data["data"] else None
+    return RowRequest(**{**data, "inputs": inputs, "data": path})

@@ -1,0 +1,147 @@
+"""Everything of a row that the engine under test takes no part in: artifact, inputs, right answers.
+
+Cached by content, in `<cache>/prepared/`: the second measurement of a row begins at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speedsheet import plugins
+from speedsheet.bench.job import Prepared, request_from_json
+from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
+from speedsheet.bench.worker import Say
+from speedsheet.convert.assemble import assemble
+from speedsheet.convert.data import data_pool, input_pool
+from speedsheet.convert.own import own_artifact, own_workload
+from speedsheet.convert.shapes import fix_shapes
+from speedsheet.core import arrays
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.plan import POOL_BATCHES
+from speedsheet.core.request import RowRequest
+from speedsheet.core.workload import Arrays, Workload
+from speedsheet.records.folder import publish
+from speedsheet.records.host import allowed_cores
+from speedsheet.records.places import cache_folder
+
+#: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
+_FORM = 1
+_CACHE_BYTES = 8 << 30
+_IN_USE_S = 3600.0
+
+
+def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Worker task: return a `Prepared` as JSON, from the cache where it is there."""
+    request = request_from_json(job["request"])
+    model = _own(request) if request.own else _shipped(request, say)
+    say("preparing inputs", None, None)
+    feeds, source = _feeds(request, model)
+    inputs_sha256 = _sha256_of(feeds)
+    known = [_FORM, model.artifact.sha256, model.artifact.graph_name, inputs_sha256, judge_version()]
+    folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
+    if not folder.exists():
+        _sweep(folder.parent)
+        told = lambda done: say("computing right answers", done, None)  # noqa: E731
+        _publish(folder, feeds, reference_outputs(model.artifact, feeds, allowed_cores(), told))
+    os.utime(folder)
+    return _prepared(request, model, folder, feeds, source, inputs_sha256).to_json()
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    workload: Workload
+    artifact: Artifact
+    batch_size: int
+    assumptions: tuple[str, ...] = ()
+
+
+def _shipped(request: RowRequest, say: Say) -> _Model:
+    workload = plugins.workload(request.model)
+    batch_size = request.batch_size or workload.batch_size
+    artifact = assemble(request.model, cache_folder(), tell=lambda done: say("drawing weights", done, None))
+    shapes = {spec.name: spec.at(batch_size) for spec in workload.inputs}
+    return _Model(workload, fix_shapes(artifact, shapes), batch_size)
+
+
+def _own(request: RowRequest) -> _Model:
+    path = Path(request.model)
+    own = own_workload(path, inputs=request.inputs, batch_size=request.batch_size, carry=request.carry)
+    artifact = own_artifact(path, own, cache_folder())
+    return _Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
+
+
+def _feeds(request: RowRequest, model: _Model) -> tuple[list[Arrays], str]:
+    if request.data:
+        return data_pool(request.data, model.workload, model.batch_size, POOL_BATCHES)
+    feeds = input_pool(model.workload, model.batch_size, POOL_BATCHES, request.seed)
+    assumed = "".join(f"; {text}" for text in model.assumptions)
+    return feeds, f"synthetic, seed {request.seed}: {POOL_BATCHES} batches{assumed}"
+
+
+def _sha256_of(feeds: Sequence[Arrays]) -> str:
+    digest = hashlib.sha256()
+    for feed in feeds:
+        for name, array in sorted(feed.items()):
+            digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _publish(folder: Path, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -> None:
+    def fill(hidden: Path) -> None:
+        for kind, pool in (("inputs", feeds), ("reference", answers)):
+            (hidden / kind).mkdir()
+            for slot, named in enumerate(pool):
+                arrays.save(hidden / kind / str(slot), named, list(pool[0]))
+        (hidden / "outputs.json").write_text(json.dumps(list(answers[0])), encoding="utf-8")
+
+    with suppress(FileExistsError):  # another process prepared the same meanwhile
+        publish(folder.parent, lambda: folder.name, fill)
+
+
+def _prepared(
+    request: RowRequest, model: _Model, folder: Path, feeds: Sequence[Arrays], source: str, inputs_sha256: str
+) -> Prepared:
+    workload = model.workload
+    return Prepared(
+        model=request.model,
+        framework=workload.framework,
+        task=workload.task,
+        source=workload.source,
+        batch_size=model.batch_size,
+        thread_num=request.thread_num or workload.thread_num,
+        precision=request.precision or workload.precisions[0],
+        artifact=model.artifact,
+        folder=folder,
+        slots=len(feeds),
+        inputs=tuple(feeds[0]),
+        outputs=tuple(json.loads((folder / "outputs.json").read_text(encoding="utf-8"))),
+        inputs_sha256=inputs_sha256,
+        inputs_source=source,
+        reference=f"{JUDGE} {judge_version()}, fp32, graph optimisation off; {model.artifact.check}",
+        shapes={name: [str(array.dtype), *array.shape] for name, array in feeds[0].items()},
+        limits=dict(workload.limits),
+    )
+
+
+def _sweep(folder: Path) -> None:
+    """Drop what was used longest ago while the cache is above its size; what may be in use stays."""
+    if not folder.is_dir():
+        return
+    entries = sorted((entry.stat().st_mtime, entry) for entry in folder.iterdir() if entry.is_dir())
+    sizes = {entry: sum(file.stat().st_size for file in entry.rglob("*") if file.is_file()) for _, entry in entries}
+    total = sum(sizes.values())
+    for used, entry in entries:
+        if total <= _CACHE_BYTES or time.time() - used < _IN_USE_S:
+            return
+        shutil.rmtree(entry, ignore_errors=True)
+        total -= sizes[entry]

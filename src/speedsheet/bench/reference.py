@@ -1,0 +1,40 @@
+"""Right answers: the artifact on ONNX Runtime in FP32 with graph optimisation off, one batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from speedsheet import plugins
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.engine import EngineUnavailable, Setup
+from speedsheet.core.errors import MissingExtra
+from speedsheet.core.workload import Arrays
+
+#: The judge of every row, whichever engine is measured.
+JUDGE = "onnxruntime"
+
+
+def judge_version() -> str:
+    """Return the judge's version; raises MissingExtra where it is not installed."""
+    info = plugins.probe(JUDGE)
+    if isinstance(info, EngineUnavailable):
+        raise MissingExtra(f"outputs cannot be judged without {JUDGE}: {info.reason}", do=info.do)
+    return info.version
+
+
+def reference_outputs(
+    artifact: Artifact, feeds: Sequence[Arrays], cores: int, tell: Callable[[float], None] = lambda _done: None
+) -> list[Arrays]:
+    """Compute the FP32 outputs of each feed."""
+    info = plugins.probe(JUDGE)
+    assert not isinstance(info, EngineUnavailable), "judge_version was asked first"
+    setup = Setup(info.default_device, "fp32", 1, 1, cores, {"graph_optimization_level": "disable"})
+    session = plugins.engine(JUDGE).load(artifact, setup, lambda: None)
+    outputs = []
+    for done, feed in enumerate(feeds):
+        request = session.bind(feed, {})
+        request.run()
+        outputs.append(request.outputs())
+        tell((done + 1) / len(feeds))
+    session.close()
+    return outputs

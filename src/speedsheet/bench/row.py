@@ -1,0 +1,185 @@
+"""One row, end to end, from outside: prepare, choose, measure; each in a worker process of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speedsheet import __version__, plugins
+from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setup_for
+from speedsheet.bench.job import Prepared, request_to_json
+from speedsheet.bench.supervise import BudgetSpent, Tell, call
+from speedsheet.core.engine import EngineInfo, Setup
+from speedsheet.core.errors import PrecisionRefused, RowFailed
+from speedsheet.core.measurement import Finding, Measurement, executed_kinds
+from speedsheet.core.plan import LoadPlan
+from speedsheet.core.request import RowRequest
+from speedsheet.records import store as records
+from speedsheet.records.host import allowed_cores, host_facts
+
+#: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
+_TRIAL_S = 1.0
+_MB = 1_000_000
+
+Work = Callable[[str, Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """Where records go, and under which limits rows are measured."""
+
+    store: Path
+    stall_limit_s: float
+    resume: bool = False
+
+
+def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float | None = None) -> Measurement:
+    """Measure one row and seal it. A row that fails says why, and is sealed too; UsageError alone goes up."""
+    row = asked_row(request)
+    conditions: dict[str, Any] = {"request": request_to_json(request), "host": host_facts()}
+
+    def work(task: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        return call(task, job, tell=tell, stall_limit_s=desk.stall_limit_s, deadline_s=deadline_s)
+
+    try:
+        prepared = Prepared.from_json(work("prepare", {"request": request_to_json(request)}))
+        row = _described(row, prepared)
+        engines = engines_for(request)
+        conditions |= _conditions(request, prepared, engines)
+        if desk.resume and (earlier := records.find(desk.store, conditions["request_sha256"])):
+            return earlier.measurement
+        return _measured(request, prepared, engines, row, _Bench(work, desk, conditions))
+    except BudgetSpent as error:
+        return row.failed(str(error), "skipped")
+    except RowFailed as error:
+        return records.seal(desk.store, row.failed(str(error)), None, conditions)
+
+
+def asked_row(request: RowRequest) -> Measurement:
+    """Return the row as far as the request alone tells it."""
+    workload = None if request.own else plugins.workload(request.model)
+    return Measurement(
+        model=request.model,
+        framework=workload.framework if workload else "onnx",
+        task=workload.task if workload else "own model",
+        batch_size=request.batch_size or (workload.batch_size if workload else 1),
+        thread_num=request.thread_num or (workload.thread_num if workload else 1),
+        precision=request.precision or (workload.precisions[0] if workload else "fp32"),
+        engine=None if request.engine == AUTO else request.engine,
+        device=request.device,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    work: Work
+    desk: Desk
+    conditions: Mapping[str, Any]
+
+
+def _measured(
+    request: RowRequest, prepared: Prepared, engines: list[EngineInfo], row: Measurement, bench: _Bench
+) -> Measurement:
+    """Choose and measure; with `auto`, an engine that fails here gives way to the next one."""
+    cores = allowed_cores()
+    setups = [
+        (info, setup_for(info, request, asked=row.precision, batch_size=row.batch_size,
+                         thread_num=row.thread_num, cores=cores))
+        for info in engines
+    ]  # fmt: skip
+    lost: tuple[Finding, ...] = ()
+    while True:
+        choice = _chosen(request, prepared, setups, row, bench)
+        this = _with_choice(row.noting(*lost), choice, request)
+        try:
+            job = _job(request, prepared, choice.candidate, this)
+            sealing = {"store": str(bench.desk.store), "conditions": bench.conditions}
+            done = Measurement.from_json(bench.work("measure", {**job, **sealing}))
+        except BudgetSpent:
+            raise
+        except RowFailed as error:
+            if len(setups) == 1:
+                return records.seal(bench.desk.store, this.failed(str(error)), None, bench.conditions)
+            done = this.failed(str(error))
+        if done.status == "ok" or len(setups) == 1:
+            return done
+        lost = (*lost, rejected(choice.candidate.info, done.error or "failed"))
+        setups = [pair for pair in setups if pair[0].name != choice.candidate.info.name]
+
+
+def _chosen(
+    request: RowRequest, prepared: Prepared, setups: list[tuple[EngineInfo, Setup]], row: Measurement, bench: _Bench
+) -> Choice:
+    def audit(engine: str, setup: Setup) -> Mapping[str, float]:
+        job = {"prepared": prepared.to_json(), "engine": engine, "setup": asdict(setup)}
+        shares: Mapping[str, float] = bench.work("audit", job)["executed"]
+        return shares
+
+    def trial(candidate: Candidate) -> Measurement:
+        job = _job(request, prepared, candidate, row)
+        job["row"]["precision_executed"] = dict(candidate.executed)
+        job["plan"] |= {"window_s": _TRIAL_S, "requests_per_client": 1}
+        return Measurement.from_json(bench.work("measure", job))
+
+    return choose(setups, row.precision, audit, trial)
+
+
+def _job(request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement) -> dict[str, Any]:
+    plan = LoadPlan(row.thread_num, request.window_s, pool_batches=prepared.slots)
+    return {
+        "prepared": prepared.to_json(),
+        "engine": candidate.info.name,
+        "setup": asdict(candidate.setup),
+        "row": row.to_json(),
+        "plan": asdict(plan),
+        "carry": dict(request.carry),
+        "store": None,
+        "conditions": {},
+    }
+
+
+def _described(row: Measurement, prepared: Prepared) -> Measurement:
+    return replace(
+        row,
+        framework=prepared.framework, task=prepared.task, batch_size=prepared.batch_size,
+        thread_num=prepared.thread_num, precision=prepared.precision,
+        artifact_mb=prepared.artifact.size_bytes / _MB, artifact_sha256=prepared.artifact.sha256,
+        inputs_source=prepared.inputs_source, reference=prepared.reference,
+    )  # fmt: skip
+
+
+def _with_choice(row: Measurement, choice: Choice, request: RowRequest) -> Measurement:
+    """Put the engine and what it executes on the row; raises PrecisionRefused where that is not enough."""
+    candidate = choice.candidate
+    row = replace(
+        row,
+        engine=candidate.info.name, engine_version=candidate.info.version, device=candidate.setup.device,
+        engine_settings=dict(candidate.setup.settings), precision_executed=dict(candidate.executed),
+    ).noting(*choice.findings)  # fmt: skip
+    asked = candidate.executed.get(row.precision, 0.0)
+    if asked >= 0.9:
+        return row
+    text = f"asked {row.precision}, executed {executed_kinds(row.precision_executed)}"
+    if request.strict_precision:
+        raise PrecisionRefused(f"{text} on {candidate.info.name}", do="leave --strict-precision, or choose another engine")
+    return row.noting(Finding("precision", f"{text}: this engine and device have no more of it"))
+
+
+def _conditions(request: RowRequest, prepared: Prepared, engines: list[EngineInfo]) -> dict[str, Any]:
+    """Return what the row was measured under, with a hash of all that decides whether to measure it again."""
+    deciding = {
+        "request": {**request_to_json(request), "model": prepared.model},
+        "artifact_sha256": prepared.artifact.sha256,
+        "graph": prepared.artifact.graph_name,
+        "inputs_sha256": prepared.inputs_sha256,
+        "engines": {info.name: info.version for info in engines},
+        "speedsheet": __version__,
+        "cpu": host_facts()["cpu"],
+        "cores": allowed_cores(),
+    }
+    digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+    return {**deciding, "request_sha256": digest, "input_shapes": dict(prepared.shapes)}

@@ -1,0 +1,114 @@
+"""A worker process, from outside: started, listened to, killed when it hangs, and explained when it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from speedsheet.core import errors
+from speedsheet.core.errors import RowFailed, SpeedsheetError, WorkerDied
+from speedsheet.core.units import format_duration
+
+#: Told the stage, the share of it that is done, and the seconds left.
+Tell = Callable[[str, float | None, float | None], None]
+
+
+class BudgetSpent(RowFailed):
+    """The time for the whole sheet ended while this row ran."""
+
+
+def call(
+    task: str, job: Mapping[str, Any], *, tell: Tell, stall_limit_s: float, deadline_s: float | None = None
+) -> dict[str, Any]:
+    """Run one task in a process of its own and return its result.
+
+    The process is killed when nothing moves in it for `stall_limit_s` (no stage begins, no request completes), or at
+    `deadline_s` on the monotonic clock. Raises what the worker raised, WorkerDied, or BudgetSpent.
+    """
+    with tempfile.TemporaryFile() as stderr:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "speedsheet.bench.worker", task],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True,
+        )  # fmt: skip
+        try:
+            return _converse(process, job, tell, stall_limit_s, deadline_s)
+        except (EOFError, BrokenPipeError):
+            raise WorkerDied(_cause(process.wait(), stderr)) from None
+        finally:
+            _kill(process)
+
+
+def _converse(
+    process: subprocess.Popen[bytes], job: Mapping[str, Any], tell: Tell, stall_limit_s: float, deadline_s: float | None
+) -> dict[str, Any]:
+    assert process.stdin and process.stdout
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
+    process.stdin.write(json.dumps(job).encode())
+    process.stdin.close()
+    stage, moved, last = "starting", time.monotonic(), b""
+    while True:
+        until = min(moved + stall_limit_s, deadline_s or float("inf"))
+        try:
+            line = messages.get(timeout=max(0.0, until - time.monotonic()))
+        except queue.Empty:
+            if deadline_s and time.monotonic() >= deadline_s:
+                raise BudgetSpent(f"the budget ended while {stage}", do="give a longer --budget") from None
+            raise WorkerDied(
+                f"nothing moved for {format_duration(stall_limit_s)} while {stage}; the worker was killed",
+                do="give a longer --stall-limit if the model is that slow",
+            ) from None
+        if not line:
+            raise EOFError
+        message = json.loads(line)
+        if "result" in message:
+            result: dict[str, Any] = message["result"]
+            return result
+        if "error" in message:
+            raise _rebuilt(message["error"])
+        moved = time.monotonic() if line != last else moved
+        last, stage = line, message["stage"]
+        tell(stage, message["done"], message["left"])
+
+
+def _read(stream: IO[bytes], messages: queue.SimpleQueue[bytes]) -> None:
+    for line in stream:
+        messages.put(line)
+    messages.put(b"")
+
+
+def _rebuilt(error: Mapping[str, str]) -> SpeedsheetError:
+    kind = getattr(errors, error["kind"], RowFailed)
+    rebuilt: SpeedsheetError = kind(error["what"], where=error["where"], do=error["do"])
+    return rebuilt
+
+
+def _cause(code: int, stderr: IO[bytes]) -> str:
+    """Say how a worker ended: its signal or exit code, and the last it said."""
+    stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 4096))
+    said = [line.strip() for line in stderr.read().decode(errors="replace").splitlines() if line.strip()]
+    words = f": {' | '.join(said[-3:])[-300:]}" if said else ", without a word"
+    if code >= 0:
+        return f"the worker exited with code {code}{words}"
+    name = signal.Signals(-code).name
+    memory = " (the kernel kills for memory this way)" if -code == signal.SIGKILL else ""
+    return f"the worker was killed by {name}{memory}{words}"
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+    if process.stdout:
+        process.stdout.close()

@@ -1,0 +1,71 @@
+"""The inside of a worker process: one task, told on standard input, answered on standard output, then gone.
+
+`python -m speedsheet.bench.worker TASK` is started by `supervise.call` and by nobody else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from speedsheet.core.errors import SpeedsheetError
+
+Say = Callable[[str, float | None, float | None], None]
+_EVERY_S = 0.25
+
+
+def main() -> int:
+    """Run the task named on the command line."""
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is not an answer
+    _die_first()
+
+    def reply(message: Mapping[str, Any]) -> None:
+        replies.write(json.dumps(message, default=str) + "\n")
+        replies.flush()
+
+    said: dict[str, float] = {}
+
+    def say(stage: str, done: float | None = None, left: float | None = None) -> None:
+        if time.monotonic() - said.get(stage, -_EVERY_S) >= _EVERY_S:
+            said[stage] = time.monotonic()
+            reply({"stage": stage, "done": done, "left": left})
+
+    try:
+        reply({"result": _task(sys.argv[1])(json.load(sys.stdin), say)})
+    except SpeedsheetError as error:
+        kind = type(error).__name__
+        reply({"error": {"kind": kind, "what": error.what, "where": error.where, "do": error.do}})
+    except Exception as error:  # noqa: BLE001 - the row fails with it, and the parent goes on
+        traceback.print_exc()
+        what = f"{type(error).__name__}: {error}"
+        reply({"error": {"kind": "RowFailed", "what": what, "where": "", "do": "see --debug, and report it"}})
+    replies.flush()
+    os._exit(0)  # engines' threads and destructors have nothing more to say
+
+
+def _task(name: str) -> Callable[[Mapping[str, Any], Say], dict[str, Any]]:
+    if name == "prepare":
+        from speedsheet.bench.prepare import prepare as task
+    elif name == "audit":
+        from speedsheet.bench.audit import audit as task
+    else:
+        from speedsheet.bench.measure import measure as task
+    return task
+
+
+def _die_first() -> None:
+    """Ask the kernel to take this process before any other when memory runs out."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""The gate catches what is wrong and lets pass what is honest; what it cannot see is written in docs/gate.md."""
+
+import numpy as np
+import pytest
+
+from speedsheet.bench.judge import Kept, judge
+
+DRAW = np.random.default_rng(920)
+#: Networks answer alike to everything: a large common part, and a small part that depends on the input.
+COMMON = DRAW.standard_normal(100) * 10
+ANSWERS = [{"y": (COMMON + DRAW.standard_normal((4, 100))).astype(np.float32)} for _ in range(8)]
+
+
+def served(change):
+    """Return what two clients kept of all batches, with `change(slot, outputs)` applied."""
+    return [Kept(client, slot, {"y": change(slot, ANSWERS[slot]["y"].copy())}) for client in range(2) for slot in range(8)]
+
+
+def gate(change, precision="fp32"):
+    return judge(served(change), ANSWERS, precision).gate
+
+
+def rounded(bits):
+    """Round to `bits` significant bits, as a narrower type does."""
+    def change(_slot, y):
+        fraction, exponent = np.frexp(y)
+        return np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float32)
+    return change
+
+
+def test_right_outputs_pass():
+    """The reference itself, and the reference in another order of summation, pass at fp32."""
+    assert gate(lambda _slot, y: y).passed
+    assert gate(lambda _slot, y: y * (1 + 1e-6)).passed
+
+
+def test_honest_bfloat16_passes_as_bfloat16_and_not_as_float32():
+    """Seven bits are right for bf16, and are not fp32."""
+    assert gate(rounded(8), "bf16").passed
+    assert not gate(rounded(6), "fp32").passed
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8"])
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("a NaN", lambda _slot, y: np.where(np.arange(100) == 7, np.nan, y)),
+        ("an infinity", lambda _slot, y: np.where(np.arange(100) == 7, np.inf, y)),
+        ("another batch's output", lambda slot, _y: ANSWERS[(slot + 1) % 8]["y"]),
+        ("two samples swapped", lambda _slot, y: y[::-1]),
+        ("twice the size", lambda _slot, y: y * 2),
+        ("half the size", lambda _slot, y: y / 2),
+        ("zeros", lambda _slot, y: y * 0),
+        ("the common part alone", lambda _slot, y: np.broadcast_to(COMMON, y.shape)),
+        ("channels reversed", lambda _slot, y: y[:, ::-1]),
+        ("an offset", lambda _slot, y: y + 3),
+    ],
+)
+def test_wrong_outputs_are_caught_at_every_precision(name, change, precision):
+    """Each way of being wrong fails, also where limits are widest."""
+    verdict = gate(change, precision)
+    assert not verdict.passed, name
+    assert verdict.metric
+
+
+def test_one_wrong_batch_among_many_is_caught():
+    """One stale output of one client is not averaged away."""
+    kept = served(lambda _slot, y: y)
+    kept[11] = Kept(1, 3, ANSWERS[4])
+    assert not judge(kept, ANSWERS, "bf16").gate.passed
+
+
+def test_a_missing_output_and_a_wrong_shape_are_caught():
+    """An output that is not there, or not of its shape, is wrong."""
+    assert judge([Kept(0, 0, {})], ANSWERS, "fp32").gate.metric == "missing_output"
+    assert not judge([Kept(0, 0, {"y": ANSWERS[0]["y"][:2]})], ANSWERS, "fp32").gate.passed
+
+
+def test_nothing_kept_is_not_a_pass():
+    """A row of which no output was kept has not been judged."""
+    assert judge([], ANSWERS, "fp32").gate.passed is False
+
+
+def test_the_plain_cosine_would_have_missed_it():
+    """Another batch's output has a plain cosine above 0.98: centring is what sees it."""
+    a, b = ANSWERS[0]["y"].ravel(), ANSWERS[1]["y"].ravel()
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) > 0.98
+    wrong = judge([Kept(0, 0, ANSWERS[1])], ANSWERS, "bf16").gate
+    assert wrong.metric in {"centred_cosine", "relative_error"}
+
+
+def test_outputs_that_do_not_vary_are_judged_by_their_size_and_said_so():
+    """Where the input does not matter, a direction means nothing; the finding says that the gate is weak."""
+    flat = [{"y": np.full((4, 10), 0.5, np.float32)} for _ in range(8)]
+    honest = judge([Kept(0, 0, {"y": flat[0]["y"] + np.float32(1e-4)})], flat, "bf16")
+    assert honest.gate.passed
+    assert [finding.code for finding in honest.findings] == ["gate_insensitive"]
+    assert not judge([Kept(0, 0, {"y": flat[0]["y"] * 2})], flat, "bf16").gate.passed
+
+
+def test_integers_and_booleans_are_judged_by_agreement():
+    """Class indices have no relative error: they agree or they do not."""
+    answers = [{"top": np.arange(slot, slot + 50)} for slot in range(4)]
+    assert judge([Kept(0, 2, answers[2])], answers, "fp32").gate.metric == "agreement"
+    assert not judge([Kept(0, 2, answers[3])], answers, "bf16").gate.passed
+
+
+def test_masked_infinities_of_the_reference_are_allowed_where_it_has_them():
+    """A model that answers minus infinity is right to; an engine that does not is wrong."""
+    answers = [{"y": np.where(np.arange(100) == 5, -np.inf, answer["y"])} for answer in ANSWERS]
+    assert judge([Kept(0, 1, answers[1])], answers, "fp32").gate.passed
+    assert not judge([Kept(0, 1, {"y": np.nan_to_num(answers[1]["y"])})], answers, "fp32").gate.passed
+
+
+def test_one_sample_in_all_is_judged_uncentred():
+    """With a single sample there is no mean to take away."""
+    answers = [{"y": ANSWERS[0]["y"][:1]}]
+    assert judge([Kept(0, 0, answers[0])], answers, "fp32").gate.passed
+    assert not judge([Kept(0, 0, {"y": answers[0]["y"] * 1.5})], answers, "bf16").gate.passed

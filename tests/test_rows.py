@@ -1,0 +1,228 @@
+"""A row end to end, in real worker processes: right, wrong, crashed, hung, interrupted, resumed, out of budget."""
+
+import json
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import psutil
+import pytest
+from onnx import TensorProto, helper
+
+from speedsheet.bench.sheet import measure_sheet
+from speedsheet.core.errors import BadModel, UnknownName, UsageError
+from speedsheet.core.request import RowRequest
+from speedsheet.records import store as records
+
+
+def measured(*requests, store, **options):
+    return measure_sheet(requests, store=store, **options).rows
+
+
+def asking(model, **changes):
+    return RowRequest(str(model), **{"window_s": 0.3, "thread_num": 2, "precision": "fp32", **changes})
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "speedsheet.testing.null:ENGINE"])
+def test_a_users_model_becomes_a_sealed_row_on_every_engine(engine, small_model, tmp_path):
+    """Outputs are judged, samples are kept, and what the row says is what its record says."""
+    (row,) = measured(asking(small_model, engine=engine), store=tmp_path / "store")
+    assert row.status == "ok", row.error
+    assert row.gate.passed
+    assert row.throughput_samples_per_s.low <= row.throughput_samples_per_s.value <= row.throughput_samples_per_s.high
+    assert row.precision_executed["fp32"] == 1
+    record = records.verify(Path(row.record))
+    assert record.measurement == row
+    samples = records.samples(Path(row.record))
+    assert int(samples.window.sum()) == row.requests
+    assert row.latency_ms.mean == pytest.approx(samples.latency_ns.mean() / 1e6)
+
+
+def test_auto_prefers_what_executes_nearest_and_says_what_it_rejected(small_model, tmp_path):
+    """Between engines of equal precision a short trial decides; the loser stands on the row with its speed."""
+    (row,) = measured(asking(small_model), store=tmp_path / "store")
+    assert row.status == "ok", row.error
+    (rejected,) = [finding for finding in row.findings if finding.code == "engine_rejected"]
+    assert "x the throughput of" in rejected.text
+
+
+@pytest.mark.parametrize("fault", ["NAN", "STALE", "SWAPPED", "SCALED", "DEAD", "MISSING"])
+def test_an_engine_that_answers_wrongly_shows_no_speed(fault, small_model, tmp_path):
+    """The row says what is wrong in place of its speed; the record keeps the samples all the same."""
+    (row,) = measured(asking(small_model, engine=f"speedsheet.testing.faulty:{fault}"), store=tmp_path / "store")
+    assert row.status == "failed"
+    assert row.gate.passed is False
+    assert "the outputs are wrong" in row.error
+    assert row.throughput_samples_per_s.value is row.latency_ms.mean is None
+    assert records.samples(Path(row.record)).end_ns.size > 0
+
+
+def test_a_crash_a_raise_and_a_hang_fail_their_rows_and_the_sheet_goes_on(small_model, tmp_path):
+    """Each failed row names its reason; the row after them is measured."""
+    faults = [asking(small_model, engine=f"speedsheet.testing.faulty:{fault}") for fault in ("CRASH", "RAISE", "HANG")]
+    rows = measured(*faults, asking(small_model, engine="onnxruntime"), store=tmp_path / "store", stall_limit_s=3)
+    crash, broken, hung, fine = rows
+    assert [row.status for row in rows] == ["failed", "failed", "failed", "ok"]
+    assert "killed by SIGSEGV" in crash.error
+    assert "the device is lost" in broken.error
+    assert "nothing moved for 3 s" in hung.error
+    assert fine.throughput_samples_per_s.value
+    assert all(Path(row.record).is_dir() for row in rows)
+
+
+def workers():
+    return [child for child in psutil.Process().children() if "speedsheet.bench.worker" in " ".join(child.cmdline())]
+
+
+def test_a_worker_killed_by_hand_in_mid_row_fails_that_row_only(small_model, tmp_path):
+    """Whoever kills a worker sees the signal on its row, and the next row measured."""
+    def kill_when_measuring(progress):
+        if progress.row == 1 and progress.stage == "measuring":
+            for worker in workers():
+                os.kill(worker.pid, signal.SIGKILL)
+
+    rows = measured(
+        asking(small_model, engine="onnxruntime", window_s=5.0), asking(small_model, engine="openvino"),
+        store=tmp_path / "store", listen=kill_when_measuring,
+    )  # fmt: skip
+    assert "killed by SIGKILL" in rows[0].error
+    assert rows[1].status == "ok", rows[1].error
+
+
+def test_interrupting_keeps_what_is_done_and_leaves_no_worker(small_model, tmp_path):
+    """Ctrl-C ends the row in hand; finished rows are returned, the others say that they were interrupted."""
+    def interrupt(progress):
+        if progress.row == 2 and progress.stage == "measuring":
+            raise KeyboardInterrupt
+
+    requests = [asking(small_model, engine="onnxruntime", window_s=window) for window in (0.2, 3.0, 3.0)]
+    rows = measured(*requests, store=tmp_path / "store", listen=interrupt)
+    assert [row.status for row in rows] == ["ok", "skipped", "skipped"]
+    assert rows[2].error == "interrupted"
+    assert workers() == []
+
+
+def test_resume_measures_only_what_has_no_record(small_model, tmp_path):
+    """The same request is taken from its record; another batch of settings is measured."""
+    store = tmp_path / "store"
+    request = asking(small_model, engine="onnxruntime")
+    (first,) = measured(request, store=store)
+    again, other = measured(request, replace(request, thread_num=1), store=store, resume=True)
+    assert again == first
+    assert other.record != first.record
+    (fresh,) = measured(request, store=store)
+    assert fresh.record != first.record
+
+
+def test_a_spent_budget_skips_rows_with_the_reason(small_model, tmp_path):
+    """What no longer fits is skipped and says so; what was measured stays."""
+    requests = [asking(small_model, engine="onnxruntime", window_s=30.0, thread_num=count) for count in (1, 2, 1)]
+    began = time.monotonic()
+    rows = measured(*requests, store=tmp_path / "store", budget_s=6)
+    assert time.monotonic() - began < 12
+    assert {row.status for row in rows} <= {"ok", "skipped"}
+    assert all("budget" in row.error for row in rows if row.status == "skipped")
+
+
+def test_wrong_requests_are_refused_before_anything_is_built(small_model, tmp_path):
+    """A name, a file, a precision or a budget that cannot work costs no time."""
+    store = tmp_path / "store"
+    good = asking(small_model)
+    for request, kind, words in [
+        (asking("resnet5"), UnknownName, "did you mean resnet50"),
+        (replace(good, engine="openvno"), UnknownName, "did you mean openvino"),
+        (replace(good, model=str(tmp_path / "none.onnx")), BadModel, "none.onnx"),
+        (replace(good, precision="int8"), UsageError, "quantised"),
+        (replace(good, device="TPU", engine="openvino"), UsageError, "TPU"),
+    ]:
+        with pytest.raises(kind, match=words) as caught:
+            measure_sheet([good, request], store=store)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="takes at least"):
+        measure_sheet([asking("bert_128", batch_size=64)], store=store, budget_s=0.001)
+    assert not store.exists()
+
+
+def test_strict_precision_fails_the_row_instead_of_falling_back(small_model, tmp_path):
+    """fp16 that would run as fp32 is no fp16 row."""
+    request = asking(small_model, engine="onnxruntime", precision="fp16", strict_precision=True)
+    (row,) = measured(request, store=tmp_path / "store")
+    assert row.status == "failed"
+    assert "asked fp16, executed fp32" in row.error
+    (loose,) = measured(replace(request, strict_precision=False), store=tmp_path / "store")
+    assert loose.status == "ok"
+    assert [finding.code for finding in loose.findings] == ["precision"]
+
+
+def test_settings_pass_through_and_are_on_the_row(small_model, tmp_path):
+    """What the user sets wins over the default rule, and what the engine ran with is read back."""
+    ort, vino = measured(
+        asking(small_model, engine="onnxruntime", settings={"intra_op_num_threads": "2", "session.intra_op.allow_spinning": "0"}),
+        asking(small_model, engine="openvino", settings={"NUM_STREAMS": "1"}),
+        store=tmp_path / "store",
+    )  # fmt: skip
+    assert ort.engine_settings["intra_op_num_threads"] == "2"
+    assert vino.engine_settings["NUM_STREAMS"] == "1"
+    with pytest.raises(UsageError, match="no setting 'threads'"):
+        measured(asking(small_model, engine="onnxruntime", settings={"threads": "2"}), store=tmp_path / "store")
+
+
+def recurrent(path):
+    """Write y = x + state, state' = y / 2, with a scalar rate that is not used for anything but being there."""
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Add", ["x", "state"], ["sum"], name="add"),
+        helper.make_node("Cast", ["rate"], ["gain"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Div", ["sum", "gain"], ["next_state"], name="decay"),
+        helper.make_node("Identity", ["sum"], ["y"], name="out"),
+    ]
+    inputs = [value("x", 1, ["n", 16]), value("state", 1, ["n", 16]), value("rate", TensorProto.INT64, [])]
+    outputs = [value("y", 1, ["n", 16]), value("next_state", 1, ["n", 16])]
+    graph = helper.make_graph(nodes, "recurrent", inputs, outputs)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("carry", [{}, {"next_state": "state"}])
+def test_recurrent_state_is_zeros_or_carried(engine, carry, tmp_path):
+    """Without --carry state is zeros at each request; with it, each client's own output comes back, and is judged."""
+    data = tmp_path / "data.npz"
+    np.savez(data, x=np.random.default_rng(1).standard_normal((15, 16)).astype(np.float32), rate=np.array(2))
+    request = asking(recurrent(tmp_path / "cell.onnx"), engine=engine, carry=carry, data=data, batch_size=5)
+    (row,) = measured(request, store=tmp_path / "store")
+    assert row.status == "ok", row.error
+    assert row.gate.passed
+    assert "data.npz" in row.inputs_source
+
+
+def test_rows_come_back_in_the_order_asked_and_run_cheapest_first(small_model, tmp_path):
+    """The cheap row is measured first, wherever it stands."""
+    order = []
+    requests = [asking("dssm_mock", engine="onnxruntime"), asking(small_model, engine="onnxruntime")]
+    rows = measured(*requests, store=tmp_path / "store", finished=lambda row: order.append(row.model))
+    assert [row.model for row in rows] == ["dssm_mock", str(small_model)]
+    assert order == [str(small_model), "dssm_mock"]
+
+
+def test_a_row_is_json_with_every_key(small_model, tmp_path):
+    """Scripts find every key on every row, measured or not, and nothing that JSON does not know."""
+    rows = measured(asking(small_model, engine="onnxruntime"),
+                    asking(small_model, engine="speedsheet.testing.faulty:RAISE"), store=tmp_path / "store")  # fmt: skip
+    good, bad = (json.loads(json.dumps(row.to_json(), allow_nan=False)) for row in rows)
+    assert good.keys() == bad.keys()
+    assert set(good["latency_ms"]) >= {"mean", "p50", "p90", "p99"}
+    assert set(good["throughput_samples_per_s"]) == {"value", "low", "high", "confidence"}
+    assert bad["error"]
+
+
+def test_no_thread_is_left_behind(small_model, tmp_path):
+    """A sheet in a user's own program leaves its threads as they were."""
+    measured(asking(small_model, engine="onnxruntime"), store=tmp_path / "store")
+    time.sleep(0.2)
+    assert [thread.name for thread in threading.enumerate() if "read" in thread.name.lower()] == []
