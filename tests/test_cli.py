@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import pty
 import re
-import select
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from speedsheet.cli import main
-from speedsheet.cli.screen import Screen
-from speedsheet.cli.view import LiveView, PlainView, SilentView, view
 from speedsheet.core.errors import EngineFailed
 from speedsheet.core.measurement import Gate, Latency, Measurement, Throughput
 from speedsheet.core.request import Progress, RowRequest
@@ -309,16 +302,6 @@ def test_markdown_is_what_a_pipe_gets(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("## First rows\n\n| Model |")
 
 
-def test_run_ends_with_a_histogram_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
-    """From the raw samples; a failed row has none, and a pipe of CSV has none."""
-    assert main(["run", "dlrm", "resnet50", "dssm_mock", "--format", "table"], measure=Fake(fails=["dlrm"])) == 1
-    out = capsys.readouterr().out
-    assert re.findall(r"(\w+) · onnxruntime: latency in ms of 2000 requests", out) == ["resnet50", "dssm_mock"]
-    assert "p99 29.90" in out
-    main(["run", "resnet50", "--format", "csv"], measure=Fake())
-    assert "latency in ms" not in capsys.readouterr().out
-
-
 def test_damaged_samples_cost_only_the_histogram(capsys: pytest.CaptureFixture[str]) -> None:
     """The sheet stands, and a line says what is wrong."""
     bench = Fake()
@@ -346,15 +329,6 @@ def test_a_sheet_that_cannot_be_kept_is_printed_all_the_same(
     assert "speedsheet: the sheet was not written" in err.splitlines()[-1]
 
 
-def test_a_stream_without_our_letters_gets_others() -> None:
-    """ASCII only: no error, and no question marks."""
-    for shape in ("table", "markdown"):
-        done = program("run", "resnet50", "--format", shape, PYTHONIOENCODING="ascii")
-        assert done.returncode == 0
-        assert (done.stdout + done.stderr).isascii()
-        assert "?" not in done.stdout + done.stderr
-
-
 def test_a_reader_who_leaves_is_no_error() -> None:
     """`speedsheet ... | head -1` says nothing on standard error but where the sheet is."""
     with subprocess.Popen(
@@ -369,105 +343,6 @@ def test_a_reader_who_leaves_is_no_error() -> None:
         assert process.wait() == 1
     assert "Traceback" not in err
     assert "Exception" not in err
-
-
-def in_terminal(columns: int, *arguments: str, **environment: str) -> tuple[int, str]:
-    """Run the program in a terminal of so many columns; return its exit code and all that it sent there."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.environ.update({"COLUMNS": str(columns), "LINES": "50", "TERM": "xterm-256color", **HERE, **environment})
-        os.execv(sys.executable, [sys.executable, "-c", PROGRAM, *arguments])
-    sent = b""
-    while select.select([terminal], [], [], 60)[0]:
-        try:
-            block = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not block:
-            break
-        sent += block
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sent.decode()
-
-
-@pytest.mark.parametrize("columns", [60, 80, 140])
-def test_in_a_terminal_there_is_a_table_and_a_live_view(columns: int) -> None:
-    """The row in hand is shown while it is measured, with a bar and the time left; the table is what remains."""
-    code, sent = in_terminal(columns, "run", "resnet50", "dlrm", STAGE_S="0.4")
-    assert code == 1
-    assert "\x1b[" in sent
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", sent)
-    assert "1/2 resnet50 · measuring" in plain
-    assert re.search(r"━+╌* +\d+ %  8\d s left", plain)
-    assert "resnet50: onnxruntime · 26.50 ms" in plain
-    assert "dlrm: failed: the worker was killed by signal 9" in plain
-    assert "latency in ms of 2000 requests" in plain
-
-
-def test_no_color_is_obeyed() -> None:
-    """NO_COLOR leaves words alone."""
-    _, sent = in_terminal(80, "run", "dlrm", NO_COLOR="1", STAGE_S="0.1")
-    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", sent)
-    assert "failed" in sent
-
-
-def test_json_in_a_terminal_keeps_the_live_view_on_standard_error() -> None:
-    """Somebody looks on while a script reads."""
-    code, sent = in_terminal(80, "run", "resnet50", "--json", STAGE_S="0.4")
-    assert code == 0
-    assert "1/1 resnet50" in sent
-
-
-def screen(*, terminal: bool) -> Screen:
-    stream = io.StringIO()
-    console = Console(file=stream, force_terminal=terminal, width=60, color_system=None, highlight=False)
-    return Screen(stream, console, ascii_only=False)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    now_s = 100.0
-
-    def __call__(self) -> float:
-        """Read the clock."""
-        return self.now_s
-
-
-def test_the_live_view_draws_at_most_four_times_a_second() -> None:
-    """A storm of stages is noted, not drawn; the time left runs on between tellings."""
-    shown, clock = screen(terminal=True), Clock()
-    live = LiveView(shown, clock)
-    draws = []
-    live._live.refresh = lambda: draws.append(clock.now_s)
-    for turn in range(100):
-        clock.now_s += 0.05
-        live.listen(Progress(1, 2, "m", f"stage {turn}", 0.5, 60.0))
-    assert len(draws) <= 20
-    assert all(later - earlier >= 0.25 for earlier, later in pairwise(draws))
-    clock.now_s += 20
-    shown.console.print(live.picture())
-    assert "40 s left" in shown.stream.getvalue()
-
-
-def test_plain_lines_tell_each_change_once() -> None:
-    """A log grows by a line for a stage, not for a tick."""
-    shown = screen(terminal=False)
-    with PlainView(shown) as plain:
-        for done in (0.1, 0.2, 0.3):
-            plain.listen(Progress(2, 4, "bert_128", "measuring", done, None))
-        plain.listen(Progress(2, 4, "bert_128", "judging"))
-        plain.finished(row_of(RowRequest("bert_128")).failed("interrupted", "skipped"))
-    assert shown.stream.getvalue().splitlines() == [
-        "2/4 bert_128 · measuring", "2/4 bert_128 · judging", "bert_128: skipped: interrupted",
-    ]  # fmt: skip
-
-
-def test_which_view_is_shown() -> None:
-    """Live in a terminal; else plain, or nothing where only JSON is wanted."""
-    assert isinstance(view(screen(terminal=True), quiet=True), LiveView)
-    assert type(view(screen(terminal=False), quiet=False)) is PlainView
-    assert type(view(screen(terminal=False), quiet=True)) is SilentView
 
 
 def read_json(capsys: pytest.CaptureFixture[str], *command: str) -> dict[str, Any]:

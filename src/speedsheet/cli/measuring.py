@@ -53,6 +53,8 @@ def measured(requests: Sequence[RowRequest], options: Options, title: str, measu
             listen=live.listen,
             finished=live.finished,
         )
+    if told.terminal:
+        told.write("\n")
     try:
         kept = f"sheet: {files.write(sheet, folder / 'sheets', title)}"
     except OSError as error:  # what was measured is printed all the same

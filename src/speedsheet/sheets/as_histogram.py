@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from speedsheet.sheets.letters import to_ascii
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEAVY_TAIL = 4.0
-_BINS = 16
+_BINS, _TAIL_BINS = 16, 4
 
 
 def render(
@@ -26,19 +27,18 @@ def render(
 ) -> str:
     """Return a histogram of latencies, shape (requests,) in ms, on lines of at most `width` cells.
 
-    `marks` names the percentiles that the sheet shows; null ones are left out. The bins are logarithmic where the
-    highest latency is more than four medians.
+    `marks` names the percentiles that the sheet shows; null ones are left out. Where the highest latency is more than
+    four medians, the bins above 99 % of the requests are logarithmic (all bins, where there are few requests).
     """
     if latency_ms.size == 0:
         return f"{title}: no requests"
-    edges, logarithmic = _edges(latency_ms)
+    edges, said = _edges(latency_ms)
     counts, _ = np.histogram(latency_ms, edges)
     labels = _labels(edges)
     named = _named(edges, marks)
     label, number = max(map(len, labels)), len(str(counts.max()))
     room = max(width - label - number - max(map(len, named)) - 6, 8)
-    scale = "logarithmic bins" if logarithmic else "equal bins"
-    lines = [f"{title}: latency in ms of {latency_ms.size} requests, {scale}"]
+    lines = wrap(f"{title}: latency in ms of {latency_ms.size} requests, {said}", width)
     for text, count, name in zip(labels, counts, named, strict=True):
         bar = _bar(count / counts.max() * room)
         lines.append(f"  {text:>{label}}  {bar:<{room}} {count:>{number}} {name}".rstrip())
@@ -46,15 +46,22 @@ def render(
     return to_ascii(drawn) if ascii_only else drawn
 
 
-def _edges(latency_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], bool]:
+def _edges(latency_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
+    """Return the bins' edges, and in words how they were cut."""
     low, high = float(latency_ms.min()), float(latency_ms.max())
     if not low < high:
-        return np.array([low, high * 1.001 + 1e-9]), False
+        return np.array([low, high * 1.001 + 1e-9]), "one bin"
     bins = int(min(_BINS, max(5, np.sqrt(latency_ms.size))))
-    logarithmic = low > 0 and high > _HEAVY_TAIL * float(np.median(latency_ms))
-    edges = np.geomspace(low, high, bins + 1) if logarithmic else np.linspace(low, high, bins + 1)
+    if low <= 0 or high <= _HEAVY_TAIL * float(np.median(latency_ms)):
+        return np.linspace(low, high, bins + 1), "equal bins"
+    first, last = np.quantile(latency_ms, [0.005, 0.99])
+    if bins < _BINS or not low < first < last < high:
+        edges, said = np.geomspace(low, high, bins + 1), "logarithmic bins"
+    else:
+        bulk, tail = np.linspace(first, last, bins - _TAIL_BINS), np.geomspace(last, high, _TAIL_BINS + 1)
+        edges, said = np.concatenate([[low], bulk, tail[1:]]), "equal bins to 99 %, logarithmic above"
     edges[0], edges[-1] = low, high  # so that rounding leaves neither end out
-    return edges, logarithmic
+    return edges, said
 
 
 def _labels(edges: NDArray[np.float64]) -> list[str]:
