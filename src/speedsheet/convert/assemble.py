@@ -52,7 +52,9 @@ def assemble(name: str, cache: Path, *, tell: Tell = lambda _: None, folder: Pat
     except OSError as error:
         size_mb = recipe.weights_bytes / 1e6
         raise RowFailed(
-            f"the artifact cannot be written: {error}", where=str(cache), do=f"free {size_mb:.0f} MB or choose another folder"
+            f"the artifact cannot be written: {error}",
+            where=str(cache),
+            do=f"free {size_mb:.0f} MB or choose another folder",
         ) from error
     return _artifact(target, recipe)
 
@@ -68,7 +70,7 @@ def draw_weights(recipe: Recipe, path: Path, tell: Tell = lambda _: None) -> str
     with path.open("wb") as stream:
         for weight in recipe.weights:
             padding = bytes(weight.offset - stream.tell())
-            data = memoryview(weight.draw(recipe.seed).astype("<f4", copy=False).reshape(-1)).cast("B")
+            data = weight.draw(recipe.seed).astype("<f4", copy=False).reshape(-1).view(np.uint8).data
             for part in (padding, data):
                 digest.update(part)
                 stream.write(part)

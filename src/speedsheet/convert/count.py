@@ -48,7 +48,7 @@ def count(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> Coun
 
 def parameters(graph: onnx.GraphProto) -> int:
     """Count the numbers that a graph holds: floats and quantised integers, not shapes, axes or indices."""
-    total = sum(prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in _NUMBERS)
+    total: int = sum(prod(tensor.dims) for tensor in graph.initializer if tensor.data_type in _NUMBERS)
     total += sum(prod(t.values.dims) for t in graph.sparse_initializer if t.values.data_type in _NUMBERS)
     for node in graph.node:
         if node.op_type == "Constant":
@@ -79,7 +79,9 @@ def node_macs(node: onnx.NodeProto, known: _Shapes) -> int:
     kind = node.op_type
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
     if kind in CONVOLUTIONS:
-        return conv_macs(_shape(node, node.input[_WEIGHT_INDEX.get(kind, 1)], known), _shape(node, node.output[0], known))
+        return conv_macs(
+            _shape(node, node.input[_WEIGHT_INDEX.get(kind, 1)], known), _shape(node, node.output[0], known)
+        )
     if kind == "ConvTranspose":
         return conv_transpose_macs(_shape(node, node.input[1], known), _shape(node, node.input[0], known))
     if kind in PRODUCTS:
@@ -98,7 +100,9 @@ def _einsum_macs(equation: str, shapes: list[tuple[int, ...]]) -> int:
     sizes: dict[str, int] = {}
     for term, shape in zip(equation.replace(" ", "").split("->")[0].split(","), shapes, strict=True):
         head, dots, tail = term.partition("...")
-        middle = [f".{axis - len(shape) + len(tail)}" for axis in range(len(head), len(shape) - len(tail))] if dots else []
+        middle = (
+            [f".{axis - len(shape) + len(tail)}" for axis in range(len(head), len(shape) - len(tail))] if dots else []
+        )
         for label, size in zip([*head, *middle, *tail], shape, strict=True):
             sizes[label] = max(size, sizes.get(label, 1))
     return prod(sizes.values()) if len(shapes) > 1 else 0

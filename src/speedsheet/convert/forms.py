@@ -67,7 +67,7 @@ def _layer_normalization(
 
 
 def _matmul(original: Any) -> Any:
-    """One product for a dense layer on a sequence: TensorFlow's reshapes around it, by shapes known only at run time."""
+    """One product for a dense layer on a sequence; TensorFlow reshapes around it, by shapes known at run time."""
     import tensorflow as tf
 
     def matmul(x1: Any, x2: Any) -> Any:

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
 import onnx
 from onnx import numpy_helper
@@ -220,7 +221,7 @@ def _attach(
     return tuple(weights)
 
 
-def _replace(field: list[object], items: list[object]) -> None:
+def _replace(field: Any, items: Sequence[Any]) -> None:
     """Set a repeated field to these messages, some of which may be its own."""
     copies = [type(item).FromString(item.SerializeToString()) for item in items]
     del field[:]

@@ -24,6 +24,9 @@ from speedsheet.core.errors import BadModel
 SCHEMA = "speedsheet.recipe/1"
 GRAPH, ARRAYS, RECIPE, WEIGHTS = "graph.onnx", "arrays.npz", "recipe.json", "weights.bin"
 
+#: The largest error of a graph against its framework, as a share of the output's scale.
+TOLERANCE = 1e-4
+
 F32 = NDArray[np.float32]
 Shape = tuple[int, ...]
 #: A change of layout from the framework's to the graph's: ("transpose", axes) or ("reshape", shape).
@@ -64,6 +67,11 @@ class Proof:
     max_abs_error: float
     output_scale: float
     output_spread: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the error is within TOLERANCE of the output's scale; a NaN is not."""
+        return self.max_abs_error <= TOLERANCE * self.output_scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +130,9 @@ def shipped(name: str, folder: Traversable | Path | None = None) -> Recipe:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise BadModel("no graph ships for this model", where=name, do=f"python -m speedsheet.convert.ship {name}") from error
+        raise BadModel(
+            "no graph ships for this model", where=name, do=f"python -m speedsheet.convert.ship {name}"
+        ) from error
     return Recipe.from_json(text, str(path))
 
 

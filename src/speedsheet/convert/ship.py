@@ -24,15 +24,13 @@ from speedsheet import plugins
 from speedsheet.convert.assemble import assemble, draw_weights
 from speedsheet.convert.count import count
 from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, WEIGHTS, Proof, Recipe, shipped_folder
+from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, TOLERANCE, WEIGHTS, Proof, Recipe, shipped_folder
 from speedsheet.convert.weights import SEED, Author, first, is_large
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Setup
 from speedsheet.core.errors import BadModel, MissingExtra, UsageError
 from speedsheet.core.workload import Arrays, Workload
 
-#: The largest error of a graph against its framework, as a share of the output's scale.
-TOLERANCE = 1e-4
 PROOF_SAMPLES = 8
 _PROOF_SEED = 4
 
@@ -66,7 +64,7 @@ def ship(name: str, folder: Path, run: Run, *, remake: bool = False) -> Recipe:
     return proved
 
 
-def made_from_data(values: Arrays, author: Author) -> Arrays:
+def made_from_data(values: Arrays, author: Author) -> dict[str, Any]:
     """Return the small variables that no longer have the value that is drawn for them."""
     small = {path: value for path, value in values.items() if not is_large(value.shape)}
     return {path: value for path, value in small.items() if (value != first(path, value.shape, author.rule)).any()}
@@ -113,7 +111,7 @@ def prove(workload: Workload, author: Author, model: Any, folder: Path, run: Run
         onnx.checker.check_model(artifact.graph)  # here, since it wants the external weights beside the graph
         outputs = run(artifact, feed, reference)
     proof = compare(reference, outputs)
-    if not proof.max_abs_error <= TOLERANCE * proof.output_scale:
+    if not proof.holds:
         raise BadModel(
             f"output {proof.output!r} is {proof.max_abs_error:.2e} off, of a scale of {proof.output_scale:.2e}",
             where=workload.name,
@@ -159,7 +157,9 @@ def main(arguments: list[str]) -> int:
     names = [argument for argument in arguments if argument != "--remake"]
     for name in names:
         recipe = ship(name, Path(str(shipped_folder(name))), run_plain, remake="--remake" in arguments)
-        sys.stderr.write(f"{name}: {recipe.parameters / 1e6:.2f} M, {2e-9 * recipe.macs_per_sample:.6f} GFLOP, {recipe.proof}\n")
+        sys.stderr.write(
+            f"{name}: {recipe.parameters / 1e6:.2f} M, {2e-9 * recipe.macs_per_sample:.6f} GFLOP, {recipe.proof}\n"
+        )
     return 0 if names else 2
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from speedsheet.convert import tensorflow, weights
+from speedsheet.convert import tensorflow
+from speedsheet.convert.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 
@@ -21,7 +22,9 @@ _FIRST_WORD = 999  # the ids below are reserved
 
 def draw(seed: int, samples: int, *, length: int) -> Arrays:
     """Draw pairs of sentences: words by a skewed vocabulary, [CLS] and [SEP] in place, padded to `length`."""
-    words = _FIRST_WORD + draws.zipf(seed, "words", samples * length, _WORDS - _FIRST_WORD, 1.1).reshape(samples, length)
+    words = _FIRST_WORD + draws.zipf(seed, "words", samples * length, _WORDS - _FIRST_WORD, 1.1).reshape(
+        samples, length
+    )
     shares = draws.unit(seed, "lengths", 2 * samples).reshape(2, samples)
     used = np.floor(length * (0.3 + 0.7 * shares[0])).astype(np.int64).clip(8, length)[:, None]
     first = np.floor(used * (0.3 + 0.4 * shares[1][:, None])).astype(np.int64)
@@ -42,7 +45,7 @@ def _backbone(layers: int, heads: int, width: int, inner: int) -> Any:
     return keras_hub.models.BertBackbone(_WORDS, layers, heads, width, inner)
 
 
-def _limit(path: str, shape: weights.Shape) -> float:  # noqa: ARG001  a Rule takes both
+def _limit(path: str, shape: Shape) -> float:  # noqa: ARG001  a Rule takes both
     """Uniform with BERT's own standard deviation of 0.02."""
     return 0.02 * sqrt(3.0)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from speedsheet.convert import pytorch, weights
+from speedsheet.convert.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 
@@ -42,10 +44,10 @@ def _network(rows: tuple[int, ...]) -> Any:
     from torch import nn
 
     def perceptron(sizes: tuple[int, ...]) -> Any:
-        linear = [nn.Linear(*pair) for pair in zip(sizes, sizes[1:], strict=False)]
+        linear = [nn.Linear(*pair) for pair in pairwise(sizes)]
         return nn.ModuleList(linear)
 
-    class Dlrm(nn.Module):
+    class Dlrm(nn.Module):  # type: ignore[misc]  # torch is untyped here
         def __init__(self) -> None:
             super().__init__()
             vectors = len(rows) + 1
@@ -77,7 +79,7 @@ def _kaggle() -> Any:
     return _network(ROWS)
 
 
-def _limit(path: str, shape: weights.Shape) -> float:
+def _limit(path: str, shape: Shape) -> float:
     """He for the perceptrons, whose kernels are (out, in); embeddings of unit length, so that their products tell."""
     return sqrt(3.0 / shape[-1]) if path.startswith("tables") else sqrt(6.0 / shape[-1])
 
@@ -92,7 +94,8 @@ WORKLOADS = (
         name="dlrm",
         task="click-through prediction",
         framework="pytorch",
-        source="facebookresearch/dlrm, Criteo Kaggle configuration, tables capped at 100 000 rows; STCP920 v1.2.0rc1 sheet",
+        source="https://github.com/facebookresearch/dlrm, Criteo Kaggle configuration, tables capped at 100 000 rows, "
+        "https://arxiv.org/abs/1906.00091; STCP920 v1.2.0rc1 sheet",
         inputs=_INPUTS,
         batch_size=1024,
         thread_num=8,

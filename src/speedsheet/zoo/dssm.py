@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from speedsheet.convert import tensorflow, weights
+from speedsheet.convert.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 
@@ -24,9 +25,7 @@ _ROWS = {
 _WIDTH = 16
 _TOWER = (256, 128, 64, 32)
 _HEAD = "match"
-_INPUTS = tuple(
-    InputSpec(f"{tower}_ids", (None, len(rows)), "int64", 0, min(rows)) for tower, rows in _ROWS.items()
-)
+_INPUTS = tuple(InputSpec(f"{tower}_ids", (None, len(rows)), "int64", 0, min(rows)) for tower, rows in _ROWS.items())
 
 
 def draw(seed: int, samples: int) -> Arrays:
@@ -42,7 +41,9 @@ def draw(seed: int, samples: int) -> Arrays:
 def _network() -> Any:
     import keras
 
-    ids = {f"{tower}_ids": keras.Input((len(rows),), dtype="int64", name=f"{tower}_ids") for tower, rows in _ROWS.items()}
+    ids = {
+        f"{tower}_ids": keras.Input((len(rows),), dtype="int64", name=f"{tower}_ids") for tower, rows in _ROWS.items()
+    }
     user, item = (_tower(tower, ids[f"{tower}_ids"]) for tower in _ROWS)
     cosine = keras.layers.Dot(axes=1, normalize=True, name="cosine")([user, item])
     score = keras.layers.Dense(1, activation="sigmoid", name=_HEAD)(cosine)
@@ -63,7 +64,7 @@ def _tower(name: str, ids: Any) -> Any:
     return x
 
 
-def _limit(path: str, shape: weights.Shape) -> float:
+def _limit(path: str, shape: Shape) -> float:
     """He for the towers; embeddings of unit length."""
     return sqrt(3.0 / _WIDTH) if "_field_" in path else weights.he(path, shape)
 

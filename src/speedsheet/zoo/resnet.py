@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from speedsheet.convert import tensorflow, weights
+from speedsheet.convert.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 
@@ -44,7 +45,7 @@ def _resnet50() -> Any:
     return _network(keras.applications.ResNet50)
 
 
-def _limit(path: str, shape: weights.Shape) -> float:
+def _limit(path: str, shape: Shape) -> float:
     """He everywhere; the classifier is drawn wider, so that the classes of one image differ as a trained one's do."""
     return weights.he(path, shape) * (8.0 if path.startswith(_HEAD) else 1.0)
 
@@ -68,7 +69,8 @@ WORKLOADS = (
         name="resnet50",
         task="image classification",
         framework="tensorflow",
-        source="keras.applications.ResNet50 (stride on the 1x1), https://arxiv.org/abs/1512.03385; STCP920 v1.2.0rc1 sheet",
+        source="keras.applications.ResNet50 (stride on the 1x1), https://arxiv.org/abs/1512.03385; "
+        "STCP920 v1.2.0rc1 sheet",
         inputs=(_IMAGE,),
         batch_size=16,
         thread_num=12,

@@ -1,0 +1,206 @@
+"""The zoo: what it declares is what ships, its inputs are realistic and repeatable, and it imports no framework."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import onnx
+import pytest
+
+from speedsheet import plugins
+from speedsheet.convert.count import count, infer
+from speedsheet.convert.recipe import shipped, shipped_arrays, shipped_folder
+from speedsheet.convert.weights import Author, is_large
+from speedsheet.core.request import PRECISIONS
+
+NAMES = sorted(plugins.workloads())
+#: Parameters in millions and GFLOP a sample, as known of the architectures; to the digits given.
+KNOWN = {"resnet50": (25.6, 7.72), "bert_128": (109.5, 22.3), "dlrm": (13.9, None), "dssm_mock": (3.36, None)}
+#: The published rows (STCP920 v1.2.0rc1): framework, batch size, thread_num, precisions.
+PUBLISHED = {
+    "resnet50": ("tensorflow", 16, 12, "fp16", "int8"),
+    "bert_128": ("tensorflow", 8, 8, "fp16"),
+    "dlrm": ("pytorch", 1024, 8, "fp16"),
+    "dssm_mock": ("tensorflow", 8, 16, "fp16"),
+}
+#: Multiply-accumulates by hand, where they are few: perceptrons, and what joins them.
+BY_HAND = {
+    "dlrm": 13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 27 * 27 * 16 + (16 + 351) * 512 + 512 * 256 + 256,
+    "dssm_mock": sum((n * 16) * 256 + 256 * 128 + 128 * 64 + 64 * 32 for n in (10, 7)) + 32 + 1,
+}
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def graph_of(name: str) -> onnx.ModelProto:
+    return onnx.load_from_string(shipped_folder(name).joinpath("graph.onnx").read_bytes())
+
+
+def test_the_first_four_are_there():
+    """The models of the first sheet are declared."""
+    assert set(KNOWN) <= set(NAMES)
+
+
+def test_importing_the_zoo_imports_no_framework():
+    """Declarations, draws and recipes need numpy alone; a user has no framework."""
+    code = (
+        "import sys; from speedsheet import plugins; from speedsheet.convert.recipe import shipped\n"
+        "for name, workload in plugins.workloads().items(): workload.draw(1, 1); shipped(name)\n"
+        "print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"tensorflow", "keras", "keras_hub", "torch", "tf2onnx", "onnxruntime", "openvino"} & set(loaded)
+
+
+def test_what_is_declared_ships(name: str):
+    """Every model has a recipe that is its own and was proved, and can be built where its framework is."""
+    workload, recipe = plugins.workload(name), shipped(name)
+    assert (recipe.model, recipe.framework) == (name, workload.framework)
+    assert recipe.proof is not None
+    assert recipe.proof.holds
+    assert recipe.proof.samples >= 3
+    assert isinstance(workload.build, Author)
+    assert set(workload.precisions) <= set(PRECISIONS)
+    assert len(set(workload.precisions)) == len(workload.precisions)
+    assert "http" in workload.source or "doi:" in workload.source
+
+
+@pytest.mark.parametrize("name", sorted(PUBLISHED))
+def test_defaults_are_the_published_ones(name: str):
+    """Framework, batch size, clients and precisions are those of the published rows, and come first."""
+    workload = plugins.workload(name)
+    framework, batch_size, thread_num, *precisions = PUBLISHED[name]
+    assert (workload.framework, workload.batch_size, workload.thread_num) == (framework, batch_size, thread_num)
+    assert list(workload.precisions[: len(precisions)]) == precisions
+
+
+def test_a_shipped_graph_is_light_and_closed(name: str):
+    """Large weights point into one file, page-aligned and end to end; the rest is inline; nothing else is named."""
+    graph, recipe = graph_of(name).graph, shipped(name)
+    outside = {tensor.name: tensor for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL}
+    assert set(outside) == {weight.initializer for weight in recipe.weights}
+    end = 0
+    for weight in recipe.weights:
+        where = {entry.key: entry.value for entry in outside[weight.initializer].external_data}
+        assert where == {"location": "weights.bin", "offset": str(weight.offset), "length": str(weight.length)}
+        assert weight.offset % 4096 == 0
+        assert end <= weight.offset < end + 4096
+        assert is_large(weight.shape)
+        end = weight.offset + weight.length
+    assert end == recipe.weights_bytes
+    assert sum(file.stat().st_size for file in shipped_folder(name).iterdir()) < 1_500_000
+
+
+def test_no_kernel_is_moved_at_run_time(name: str):
+    """Layout changes of weights are in the recipe, not in the graph."""
+    graph = graph_of(name).graph
+    weights = {weight.initializer for weight in shipped(name).weights}
+    assert not [n.name for n in graph.node if n.op_type in {"Transpose", "Reshape"} and n.input[0] in weights]
+
+
+def test_inputs_and_outputs_are_named_and_batched(name: str):
+    """The graph's inputs are the declared ones, and a free first axis called batch goes in and comes out."""
+    graph, workload = graph_of(name).graph, plugins.workload(name)
+    assert {value.name for value in graph.input} == {spec.name for spec in workload.inputs}
+    for value in (*graph.input, *graph.output):
+        sizes = value.type.tensor_type.shape.dim
+        assert sizes[0].dim_param == "batch"
+        assert all(size.dim_value > 0 for size in sizes[1:])
+        assert value.name.replace("_", "").isalpha()
+
+
+@pytest.mark.parametrize("samples", [1, 3])
+def test_draws_fit_the_declaration(name: str, samples: int):
+    """Names, shapes and types are those declared, and the same seed draws the same."""
+    workload = plugins.workload(name)
+    feed = workload.draw(7, samples)
+    assert {spec.name: (spec.at(samples), spec.dtype) for spec in workload.inputs} == {
+        key: (array.shape, str(array.dtype)) for key, array in feed.items()
+    }
+    again, other = workload.draw(7, samples), workload.draw(8, samples)
+    assert all(np.array_equal(feed[key], again[key]) for key in feed)
+    assert any(not np.array_equal(feed[key], other[key]) for key in feed)
+    for spec in workload.inputs:
+        if spec.dtype == "float32":
+            assert spec.low <= feed[spec.name].min()
+            assert feed[spec.name].max() < spec.high
+
+
+def test_samples_differ_from_one_another(name: str):
+    """No two samples of a pool are alike: a cache would flatter the engine, and a swap would not be seen."""
+    feed = plugins.workload(name).draw(1, 6)
+    rows = {b"".join(np.ascontiguousarray(array[n]).tobytes() for array in feed.values()) for n in range(6)}
+    assert len(rows) == 6
+
+
+@pytest.mark.parametrize("name", ["dlrm", "dssm_mock"])
+def test_indices_stay_inside_their_tables(name: str):
+    """Every table that a graph gathers from is as long as the largest index that its field draws."""
+    model, workload = graph_of(name), plugins.workload(name)
+    known = infer(model, {spec.name: spec.at(2) for spec in workload.inputs})
+    tables = [known[node.input[0]] for node in model.graph.node if node.op_type == "Gather"]
+    rows = [shape[0] for shape in tables if len(shape) == 2 and shape[1] == 16]
+    feed = workload.draw(2, 20_000)
+    drawn = [array[:, n].max() for array in feed.values() if array.dtype == np.int64 for n in range(array.shape[1])]
+    assert len(rows) == len(drawn)
+    assert all(top < count for top, count in zip(drawn, rows, strict=True))
+    assert all(array.min() >= 0 for array in feed.values())
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("bert")])
+def test_texts_are_texts(name: str):
+    """A text begins with [CLS], its two sentences end with [SEP], and nothing but padding follows."""
+    feed = plugins.workload(name).draw(3, 64)
+    ids, segments, mask = feed["token_ids"], feed["segment_ids"], feed["padding_mask"]
+    used = mask.sum(axis=1)
+    assert (ids[:, 0] == 101).all()
+    assert ((ids == 102).sum(axis=1) == 2).all()
+    assert (ids[np.arange(64), used - 1] == 102).all()
+    assert ((ids != 0) == (mask == 1)).all()
+    assert ((segments == 1) <= (mask == 1)).all()
+    assert (segments.max(axis=1) == 1).all()
+    assert len(set(used.tolist())) > 10
+    assert ids.max() < 30_522
+
+
+def test_counts_are_those_of_the_recipe(name: str):
+    """What `models` prints is what the graph holds and does."""
+    recipe, workload = shipped(name), plugins.workload(name)
+    counts = count(graph_of(name), {spec.name: spec.at(1) for spec in workload.inputs})
+    assert (counts.parameters, counts.macs) == (recipe.parameters, recipe.macs_per_sample)
+    assert sum(counts.macs_by_node.values()) == counts.macs
+    four = count(graph_of(name), {spec.name: spec.at(4) for spec in workload.inputs})
+    assert four.macs == 4 * counts.macs
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_counts_are_those_known_of_the_architecture(name: str):
+    """Parameters within 1 %, work within 2 % of the literature; exact where it can be added up by hand."""
+    recipe, (millions, gflop) = shipped(name), KNOWN[name]
+    assert recipe.parameters / 1e6 == pytest.approx(millions, rel=0.01)
+    if gflop is not None:
+        assert 2e-9 * recipe.macs_per_sample == pytest.approx(gflop, rel=0.02)
+    else:
+        assert recipe.macs_per_sample == BY_HAND[name]
+
+
+def test_outputs_follow_the_input(name: str):
+    """The proof's samples spread by a few per cent of the scale at least: accuracy can be judged."""
+    proof = shipped(name).proof
+    assert proof is not None
+    assert proof.output_spread > 0.02
+
+
+def test_small_arrays_are_plain_numbers(name: str):
+    """What ships beside the graph is finite float32, small, and read without pickle."""
+    arrays = shipped_arrays(name)
+    assert arrays is not None
+    for array in arrays.values():
+        assert array.dtype == np.float32
+        assert np.isfinite(array).all()
+        assert not is_large(array.shape)
