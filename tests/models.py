@@ -37,7 +37,7 @@ def model(
 
 
 def mlp(batch: int | str | None = "batch") -> onnx.ModelProto:
-    """x (batch, 8) -> y (batch, 3)."""
+    """Take x (batch, 8) and give y (batch, 3)."""
     nodes = [
         helper.make_node("Gemm", ["x", "w1", "b1"], ["h"], name="first"),
         helper.make_node("Relu", ["h"], ["a"], name="relu"),
@@ -63,7 +63,7 @@ def conv(
 
 
 def carried(batch: int = 1) -> onnx.ModelProto:
-    """Detect voices like Silero's: audio (batch, 576), state (2, batch, 128), and a sample rate that chooses a branch."""
+    """Detect voices: audio (batch, 576), state (2, batch, 128) to carry, and a sample rate that chooses a branch."""
     nodes = [
         helper.make_node("Constant", [], ["rate"], value=numpy_helper.from_array(np.array(16000, np.int64))),
         helper.make_node("Equal", ["sr", "rate"], ["wide"]),

@@ -120,6 +120,14 @@ class TestDataPool:
         np.savez(tmp_path / "state.npz", state=state)
         assert data_pool(tmp_path / "state.npz", workload(only_state), 1, 8)[1] == "state.npz: 3 distinct requests"
 
+    def test_inputs_without_a_batch_may_be_left_out(self, tmp_path):
+        """State and sample rates are not data; what was drawn in their place is said."""
+        path = saved(tmp_path, x=np.zeros((8, 3), np.float32), ids=np.ones((8, 2), np.int64), flag=np.ones(3, bool))
+        feeds, source = data_pool(path, workload(MIXED), 4, 2)
+        assert feeds[0]["state"].shape == (2, 4)
+        assert source == "data.npz: 8 distinct samples; state, sr drawn"
+        refused(saved(tmp_path, labels=np.zeros(3)), "no array for input 'state'", inputs=(InputSpec("state", (2, 4)),))
+
     def test_casts_that_keep_the_values_are_made(self, tmp_path):
         path = saved(tmp_path, x=np.full((4, 3), 0.1), ids=np.ones((4, 2), np.uint8))
         feeds, _ = data_pool(path, workload(), 4, 1)
@@ -209,7 +217,9 @@ class TestHostileData:
             data[int(place * len(data))] = value
         path = tmp_path_factory.getbasetemp() / "damaged.npz"
         path.write_bytes(bytes(data))
+        said = ""
         try:
             data_pool(path, workload(), 4, 2)
         except SpeedsheetError as error:
-            assert "\n" not in str(error)
+            said = str(error)
+        assert "\n" not in said

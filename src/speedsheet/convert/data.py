@@ -47,13 +47,17 @@ def input_pool(workload: Workload, batch_size: int, batches: int, seed: int) -> 
 def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: int) -> tuple[list[Arrays], str]:
     """Read the user's samples from an .npz file; return `batches` request feeds and where they came from, in words.
 
-    Arrays go by input name, samples first; an input without a batch axis may be one array of exactly its shape, or
-    one per request. Fewer samples than the pool holds are taken round and round. Nothing in the file is executed,
-    and nothing above 4 GiB is read. Raises BadInput for what does not fit.
+    Arrays go by input name, samples first; an input without a batch axis may be one array of exactly its shape, one
+    per request, or left out, and is then drawn. Fewer samples than the pool holds are taken round and round. Nothing
+    in the file is executed, and nothing above 4 GiB is read. Raises BadInput for what does not fit.
     """
     file = Path(path)
     with located(file):
         stored = _read(file, {spec.name: spec for spec in workload.inputs})
+        absent = [spec.name for spec in workload.inputs if spec.name not in stored]
+        if absent:
+            drawn = _drawn_feed(workload, workload.draw(0, batch_size), batch_size)
+            stored |= {name: drawn[name] for name in absent}
         counts = {
             spec.name: len(stored[spec.name])
             for spec in workload.inputs
@@ -64,7 +68,9 @@ def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: in
             {spec.name: _rows(spec, stored[spec.name], slot, batch_size) for spec in workload.inputs}
             for slot in range(batches)
         ]
-    return feeds, _said(file, samples, counts, batches * batch_size)
+    return feeds, _said(file, samples, counts, batches * batch_size) + (
+        f"; {', '.join(absent)} drawn" if absent else ""
+    )
 
 
 def aligned(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
@@ -115,7 +121,7 @@ def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> A
     for name in names:
         if name not in specs and name not in _ASIDE:
             raise BadInput(f"array {quoted(name)} is no input of the model", do=did_you_mean(name, specs))
-    missing = [name for name in specs if name not in names]
+    missing = [name for name in specs if name not in names and (specs[name].batched or not set(names) & set(specs))]
     if missing:
         raise BadInput(f"holds no array for input {quoted(missing[0])}", do=f"add it: {_SAVE}")
     chosen = {name: member for name, member in zip(names, members, strict=True) if name in specs}
@@ -125,7 +131,7 @@ def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> A
             f"declares {total / 2**30:.1f} GiB of arrays, above {MAX_DATA_BYTES / 2**30:.0f} GiB",
             do="save fewer samples: a pool of batches is all that is used",
         )
-    return {name: _read_array(archive, chosen[name], spec) for name, spec in specs.items()}
+    return {name: _read_array(archive, chosen[name], spec) for name, spec in specs.items() if name in chosen}
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, spec: InputSpec) -> np.ndarray:

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import prod
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from speedsheet.convert.input_text import ranged
-from speedsheet.convert.onnx_graph import graphs
-from speedsheet.convert.shapes import Dim, Shape, known_shapes
+from speedsheet.convert.shapes import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec
 
 _IMAGE_RANK = 4
 _IMAGE_CHANNELS = (1, 3, 4)
 _SMALLEST_IMAGE = 16
-#: Operators that hand on values of an input as they are, so that an index keeps its bound.
-_PASSING = frozenset(
-    {"Cast", "Clip", "Concat", "Expand", "Flatten", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile"}
-    | {"Transpose", "Unsqueeze"}
-)
-#: Operators that look rows up: position of the table among the inputs for each position of indices.
-_LOOKUPS = {"Gather": {1: 0}, "EmbedLayerNormalization": {0: 2, 1: 4}}
-
 Kind = Literal["constant", "coin", "skewed", "uniform", "image"]
 
 
@@ -55,40 +43,6 @@ class OwnDraw:
         return {drawn.spec.name: _draw(drawn, seed, drawn.spec.at(samples)) for drawn in self.inputs}
 
 
-def table_sizes(model: onnx.ModelProto) -> dict[str, int]:
-    """Return how many rows the smallest table has that an input indexes, by input name.
-
-    An index past the end of its table stops most engines, so ids are drawn below this. The model must carry the
-    shapes that inference found; its functions must be inlined.
-    """
-    shapes = known_shapes(model)
-    origins: dict[str, set[str]] = defaultdict(set)
-    for value in model.graph.input:
-        origins[value.name] = {value.name}
-    rows: dict[str, int] = {}
-    for graph in graphs(model):
-        for node in graph.node:
-            for name, size in _looked_up(node, shapes):
-                for origin in origins[name]:
-                    rows[origin] = min(rows.get(origin, size), size)
-            if node.op_type in _PASSING:
-                carried = node.input if node.op_type == "Concat" else node.input[:1]
-                merged = set().union(*(origins[name] for name in carried))
-                for name in node.output:
-                    origins[name] = merged
-    return rows
-
-
-def _looked_up(node: onnx.NodeProto, shapes: Mapping[str, tuple[Dim, ...]]) -> Iterable[tuple[str, int]]:
-    axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 0)
-    for indices, table in _LOOKUPS.get(node.op_type, {}).items():
-        if max(indices, table) < len(node.input):
-            dims = shapes.get(node.input[table], ())
-            size = dims[axis] if -len(dims) <= axis < len(dims) else None
-            if isinstance(size, int):
-                yield node.input[indices], size
-
-
 def drawn(spec: InputSpec, *, carried: bool, table: int | None) -> Drawn:
     """Decide the values of an input whose shape and type are known; a range that was given is kept.
 
@@ -111,7 +65,9 @@ def drawn(spec: InputSpec, *, carried: bool, table: int | None) -> Drawn:
 
 def _integers(spec: InputSpec, table: int | None) -> Drawn:
     if table is not None:
-        return Drawn(_with(spec, 0.0, float(table)), "skewed", f"skewed ids in [0, {table}), its table's rows")
+        return Drawn(
+            _with(spec, 0.0, float(table)), "skewed", f"skewed ids in [0, {table}), the rows of its smallest table"
+        )
     if not spec.shape:
         return _constant(spec, 1, "1")
     if _channels_axis(spec) is not None and spec.dtype == "uint8":
