@@ -12,9 +12,10 @@ import onnx
 import pytest
 
 from speedsheet import plugins
-from speedsheet.convert.recipe import shipped_arrays, shipped_folder
-from speedsheet.convert.ship import compare, made_from_data, run_plain
+from speedsheet.convert.recipe import shipped, shipped_arrays, shipped_folder
+from speedsheet.convert.ship import compare, made_from_data, run_plain, ship
 from speedsheet.convert.weights import is_large
+from speedsheet.core.errors import BadModel
 from speedsheet.core.workload import Arrays
 
 pytestmark = pytest.mark.frameworks
@@ -150,3 +151,24 @@ def _channel_axis(node: onnx.NodeProto | None) -> int:
     assert node is not None
     rows = node.op_type == "Conv" or any(a.name == "transB" and a.i for a in node.attribute)
     return 0 if rows else 1
+
+
+@pytest.mark.parametrize("name", ["dssm_mock", "dlrm"])
+def test_shipping_again_changes_nothing(name: str, tmp_path):
+    """The developer's command makes the same bytes again, in either framework."""
+    recipe = ship(name, tmp_path, run_plain)
+    assert recipe.weights_sha256 == shipped(name).weights_sha256
+    for file in ("graph.onnx", "arrays.npz"):
+        assert (tmp_path / file).read_bytes() == shipped_folder(name).joinpath(file).read_bytes()
+    assert shipped(name, tmp_path) == recipe
+
+
+def test_a_wrong_graph_is_not_shipped(tmp_path):
+    """Where outputs are not the framework's, the command says by how much and leaves no recipe."""
+
+    def wrong(artifact, feed: Arrays, like: Arrays) -> Arrays:
+        return {name: value + np.float32(0.01) for name, value in like.items()}
+
+    with pytest.raises(BadModel, match=r"click_probability.*of a scale of.*mend the export"):
+        ship("dlrm", tmp_path, wrong)
+    assert not (tmp_path / "recipe.json").exists()
