@@ -20,7 +20,7 @@ SIDE = 224
 _IMAGE_RANK = 4
 _SEQUENCE_RANKS = (2, 3)
 #: What exporters call free dimensions, and the size that each kind gets.
-_BATCH = re.compile(r"batch|^(n|b|bs|unk__\d+)$", re.IGNORECASE)
+_BATCH = re.compile(r"batch|^(n|b|bs)$", re.IGNORECASE)
 _SEQUENCE = re.compile(r"seq|len|time|tokens|frames|past|^(t|s|l)$", re.IGNORECASE)
 _SIDE = re.compile(r"height|width|^(h|w)$", re.IGNORECASE)
 _STATE = re.compile(r"state|hidden|past|cache|(^|[^a-z])[hc][xn]?_?\d*([^a-z]|$)", re.IGNORECASE)

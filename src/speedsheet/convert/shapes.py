@@ -24,6 +24,8 @@ Shape = tuple[int, ...]
 Dim = int | str | None
 
 WHOLE_GRAPH = "graph.onnx"
+#: What exporters write where they mean "any": two of these are not one size.
+_NO_NAMES = frozenset({"", "?", "*", "-1", "None", "none", "unknown"})
 #: Counts up when the same shapes would be written otherwise, so that older copies are not taken for current ones.
 _FORM = 1
 
@@ -118,7 +120,7 @@ def _dim(dim: Any) -> Dim:
     if dim.HasField("dim_value"):
         # exporters write 0 and -1 for "any"; an input of no elements would be named explicitly
         return int(dim.dim_value) if dim.dim_value > 0 else None
-    return str(dim.dim_param) if dim.dim_param else None
+    return None if dim.dim_param in _NO_NAMES else str(dim.dim_param)
 
 
 def _write_inputs(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> dict[str, int]:
@@ -164,7 +166,8 @@ def shape_text(shape: tuple[Dim, ...]) -> str:
 def _refuse_misfits(before: onnx.ModelProto, after: onnx.ModelProto, shapes: Mapping[str, Shape]) -> None:
     """Blame the shapes only for what inference did not already say of the model without them."""
     said = _complaints(after)
-    fresh = [line for line in said if line not in _complaints(before)] if said else []
+    old = _complaints(before) if said else []
+    fresh = [line for line in said if line not in old]
     if fresh:
         given = ", ".join(f"{quoted(name)} {shape_text(shape)}" for name, shape in shapes.items())
         raise BadInput(
