@@ -23,7 +23,10 @@ def test_each_client_starts_at_another_batch_and_takes_them_in_turn():
     seen = {client: [] for client in range(3)}
     plan = LoadPlan(3, 0.05, pool_batches=8)
     clients = [
-        [lambda c=client, s=plan.slot(client, position): (seen[c].append(s), time.sleep(0.001)) for position in range(8)]
+        [
+            lambda c=client, s=plan.slot(client, position): (seen[c].append(s), time.sleep(0.001))
+            for position in range(8)
+        ]
         for client in range(3)
     ]
     samples = drive(plan, clients)
@@ -66,6 +69,7 @@ def test_slow_requests_get_their_three_per_client():
 
 def test_a_failing_request_fails_the_run_and_stops_the_others():
     """The error is the engine's own, and no thread is left behind."""
+
     def broken():
         raise ValueError("the device is lost")
 

@@ -13,7 +13,9 @@ ANSWERS = [{"y": (COMMON + DRAW.standard_normal((4, 100))).astype(np.float32)} f
 
 def served(change):
     """Return what two clients kept of all batches, with `change(slot, outputs)` applied."""
-    return [Kept(client, slot, {"y": change(slot, ANSWERS[slot]["y"].copy())}) for client in range(2) for slot in range(8)]
+    return [
+        Kept(client, slot, {"y": change(slot, ANSWERS[slot]["y"].copy())}) for client in range(2) for slot in range(8)
+    ]
 
 
 def gate(change, precision="fp32"):
@@ -22,9 +24,11 @@ def gate(change, precision="fp32"):
 
 def rounded(bits):
     """Round to `bits` significant bits, as a narrower type does."""
+
     def change(_slot, y):
         fraction, exponent = np.frexp(y)
         return np.ldexp(np.round(fraction * 2**bits) / 2**bits, exponent).astype(np.float32)
+
     return change
 
 

@@ -81,6 +81,7 @@ def workers():
 
 def test_a_worker_killed_by_hand_in_mid_row_fails_that_row_only(small_model, tmp_path):
     """Whoever kills a worker sees the signal on its row, and the next row measured."""
+
     def kill_when_measuring(progress):
         if progress.row == 1 and progress.stage == "measuring":
             for worker in workers():
@@ -96,6 +97,7 @@ def test_a_worker_killed_by_hand_in_mid_row_fails_that_row_only(small_model, tmp
 
 def test_interrupting_keeps_what_is_done_and_leaves_no_worker(small_model, tmp_path):
     """Ctrl-C ends the row in hand; finished rows are returned, the others say that they were interrupted."""
+
     def interrupt(progress):
         if progress.row == 2 and progress.stage == "measuring":
             raise KeyboardInterrupt
@@ -156,7 +158,7 @@ def test_strict_precision_fails_the_row_instead_of_falling_back(small_model, tmp
     assert "asked fp16, executed fp32" in row.error
     (loose,) = measured(replace(request, strict_precision=False), store=tmp_path / "store")
     assert loose.status == "ok"
-    assert [finding.code for finding in loose.findings] == ["precision"]
+    assert "precision" in {finding.code for finding in loose.findings}
 
 
 def test_settings_pass_through_and_are_on_the_row(small_model, tmp_path):

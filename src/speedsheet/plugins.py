@@ -33,7 +33,9 @@ def workloads() -> dict[str, Workload]:
 def workload(name: str) -> Workload:
     """Return the model of that name."""
     if name not in workloads():
-        raise UnknownName(f"no model is called {name!r}", do=f"{did_you_mean(name, workloads())}; see: speedsheet models")
+        raise UnknownName(
+            f"no model is called {name!r}", do=f"{did_you_mean(name, workloads())}; see: speedsheet models"
+        )
     return workloads()[name]
 
 

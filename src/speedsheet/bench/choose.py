@@ -66,7 +66,9 @@ def _with_device(engines: list[EngineInfo], device: str | None) -> list[EngineIn
     return able
 
 
-def setup_for(info: EngineInfo, request: RowRequest, *, asked: str, batch_size: int, thread_num: int, cores: int) -> Setup:
+def setup_for(
+    info: EngineInfo, request: RowRequest, *, asked: str, batch_size: int, thread_num: int, cores: int
+) -> Setup:
     """Return how `info` would load the row: its device, and the precision that the device grants."""
     device = request.device or info.default_device
     known = info.precisions.get(device) or info.precisions.get(device.partition(".")[0]) or ("fp32",)

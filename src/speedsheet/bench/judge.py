@@ -1,4 +1,4 @@
-"""The gate: are the outputs of the timed window right?
+"""The gate: whether the outputs of the timed window were right.
 
 Every kept output is compared with the FP32 reference of the same input batch. Both are centred first, by the mean of
 the reference over all samples of the pool, per output element: networks answer alike to everything, and what they
@@ -93,7 +93,7 @@ class _Centre:
         stacked = np.stack(finite)
         batched = stacked.ndim > 1 and stacked.shape[1] > 1
         mean = stacked.mean(axis=(0, 1) if batched else 0)
-        if stacked.shape[0] * (stacked.shape[1] if batched else 1) < 2:
+        if mean.size == stacked.size:
             mean = np.zeros_like(mean)  # one sample is its own mean
         return cls(mean, float(np.sqrt(np.mean((stacked - mean) ** 2))), floor)
 
@@ -128,7 +128,8 @@ def _compare(output: NDArray[Any] | None, wanted: NDArray[Any], centre: _Centre,
 
 def _margin(gate: Gate) -> float:
     """Order gates: failures first, then by how much of the allowance is left."""
-    assert gate.value is not None and gate.limit is not None
+    assert gate.value is not None
+    assert gate.limit is not None
     if gate.metric in {"centred_cosine", "agreement"}:
         left = (gate.value - gate.limit) / max(1.0 - gate.limit, 1e-12)
     else:

@@ -15,7 +15,7 @@ from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.supervise import BudgetSpent, Tell, call
 from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
-from speedsheet.core.measurement import Finding, Measurement, executed_kinds
+from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
@@ -161,11 +161,13 @@ def _with_choice(row: Measurement, choice: Choice, request: RowRequest) -> Measu
         engine_settings=dict(candidate.setup.settings), precision_executed=dict(candidate.executed),
     ).noting(*choice.findings)  # fmt: skip
     asked = candidate.executed.get(row.precision, 0.0)
-    if asked >= 0.9:
+    if asked >= MOSTLY:
         return row
     text = f"asked {row.precision}, executed {executed_kinds(row.precision_executed)}"
     if request.strict_precision:
-        raise PrecisionRefused(f"{text} on {candidate.info.name}", do="leave --strict-precision, or choose another engine")
+        raise PrecisionRefused(
+            f"{text} on {candidate.info.name}", do="leave --strict-precision, or choose another engine"
+        )
     return row.noting(Finding("precision", f"{text}: this engine and device have no more of it"))
 
 

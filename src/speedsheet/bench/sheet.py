@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from speedsheet import plugins
 from speedsheet.bench.choose import engines_for
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.row import Desk, asked_row, measure_row

@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import IO, Any
 
 from speedsheet.core import errors
@@ -50,7 +51,8 @@ def call(
 def _converse(
     process: subprocess.Popen[bytes], job: Mapping[str, Any], tell: Tell, stall_limit_s: float, deadline_s: float | None
 ) -> dict[str, Any]:
-    assert process.stdin and process.stdout
+    assert process.stdin
+    assert process.stdout
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
     process.stdin.write(json.dumps(job).encode())
@@ -105,10 +107,8 @@ def _cause(code: int, stderr: IO[bytes]) -> str:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     if process.stdout:
         process.stdout.close()

@@ -1,0 +1,1 @@
+"""Frozen types, the error tree, units, and draws from raw bits. Standard library and numpy only."""

@@ -60,7 +60,8 @@ def zipf(seed: int, name: str, count: int, cardinality: int, exponent: float = 1
     top = float(cardinality + 1) ** power
     rank = np.clip(np.floor((1.0 + u * (top - 1.0)) ** (1.0 / power)).astype(np.int64) - 1, 0, cardinality - 1)
     stride = _coprime_near(int(cardinality * 0.6180339887498949), cardinality)
-    return (rank * stride) % cardinality
+    scattered: NDArray[np.int64] = (rank * stride) % cardinality
+    return scattered
 
 
 def natural_images(seed: int, name: str, count: int, height: int, width: int, channels: int) -> F32:

@@ -78,8 +78,9 @@ class Setup:
 class Request(Protocol):
     """One client's request object, with its inputs in place. Used by one thread at a time."""
 
-    def run(self) -> object:
-        """Compute once. On return the outputs are in host memory. What it returns is ignored."""
+    @property
+    def run(self) -> Callable[[], object]:
+        """The timed call: compute once. On return the outputs are in host memory; what it returns is ignored."""
 
     def outputs(self) -> Arrays:
         """Return copies of what the latest `run` computed, by output name."""

@@ -29,5 +29,4 @@ def matmul_macs(left: Shape, output: Shape, *, transposed: bool = False) -> int:
     """Left (..., M, K), output (..., M, N): K for every output element."""
     if not left:
         return 0
-    inner = left[0] if transposed and len(left) == 2 else left[-2] if transposed else left[-1]
-    return inner * prod(output)
+    return left[-2 if transposed else -1] * prod(output)

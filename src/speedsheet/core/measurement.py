@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-ROW_SCHEMA = "speedsheet.row/1"
+#: A type that ran this share of the work names the row; the rest are first and last layers.
+MOSTLY = 0.9
 Status = Literal["ok", "failed", "skipped"]
 
 
@@ -53,7 +54,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """Whether the outputs were right. `metric` is the one that decided, `value` what it was, `limit` what is allowed."""
+    """Whether the outputs were right: the `metric` that decided, its `value`, and the `limit` that it was held to."""
 
     passed: bool | None = None
     metric: str | None = None
@@ -99,9 +100,7 @@ class Measurement:
 
     def failed(self, error: str, status: Status = "failed") -> Measurement:
         """Return the row without its speed: what is wrong stands in its place."""
-        return replace(
-            self, status=status, error=error, latency_ms=Latency(), throughput_samples_per_s=Throughput()
-        )
+        return replace(self, status=status, error=error, latency_ms=Latency(), throughput_samples_per_s=Throughput())
 
     def noting(self, *findings: Finding) -> Measurement:
         """Return the row with more findings."""
@@ -127,7 +126,7 @@ class Measurement:
 def executed_kinds(shares: Mapping[str, float] | None) -> str:
     """Say what ran: ``bf16``, or ``bf16 71 % + fp32 29 %`` where no type has nine tenths of the work."""
     ranked = sorted(((share, kind) for kind, share in (shares or {}).items() if share > 0), reverse=True)
-    if not ranked or ranked[0][0] >= 0.9:
+    if not ranked or ranked[0][0] >= MOSTLY:
         return ranked[0][1] if ranked else ""
     return " + ".join(f"{kind} {share * 100:.0f} %" for share, kind in ranked)
 

@@ -29,4 +29,5 @@ class LoadPlan:
 
     def slot(self, client: _Index, request: _Index) -> _Index:
         """Return which input batch a client's request takes; each client starts at another."""
-        return (client + request) % self.pool_batches
+        slot: _Index = (client + request) % self.pool_batches
+        return slot

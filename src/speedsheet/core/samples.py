@@ -31,7 +31,8 @@ class Samples:
     @property
     def window(self) -> NDArray[np.bool_]:
         """Which rows were served inside the measured window."""
-        return (self.phase == WINDOW) & ~self.failed
+        served: NDArray[np.bool_] = (self.phase == WINDOW) & ~self.failed
+        return served
 
     @property
     def latency_ns(self) -> NDArray[np.int64]:

@@ -8,6 +8,9 @@ from speedsheet.core.errors import UsageError
 
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
+_LONGEST_S = 100 * 86_400
+#: Up to here a number of seconds, or of minutes, is read at a glance.
+_AT_A_GLANCE = 100
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "": 1.0}
 
 
@@ -17,8 +20,8 @@ def parse_duration_s(text: str | float) -> float:
     if match is None or match[2] not in _SECONDS:
         raise UsageError(f"{text!r} is not a duration", do="write a number and a unit: 250ms, 10s, 2m, 1h")
     seconds = float(match[1]) * _SECONDS[match[2]]
-    if not 0 < seconds < 1e7:
-        raise UsageError(f"a duration of {text!r} is out of range", do="give more than zero and less than 100 days")
+    if not 0 < seconds < _LONGEST_S:
+        raise UsageError(f"a duration of {text!r} is out of range", do="give more than zero and at most 100 days")
     return seconds
 
 
@@ -27,9 +30,9 @@ def format_duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     whole = round(seconds)
-    if whole < 100:
+    if whole < _AT_A_GLANCE:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
-    if minutes < 100:
+    if minutes < _AT_A_GLANCE:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"

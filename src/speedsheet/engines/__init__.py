@@ -1,0 +1,1 @@
+"""A file per engine; each names its engine ENGINE. Nothing lists them."""

@@ -28,10 +28,26 @@ from speedsheet.core.workload import Arrays
 
 _CPU = "CPUExecutionProvider"
 # providers that have half-precision kernels; the CPU's float16 is storage only, its sums run in float32
-_HALF = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider", "ROCMExecutionProvider", "MIGraphXExecutionProvider",
-                   "DmlExecutionProvider", "CoreMLExecutionProvider", "WebGpuExecutionProvider"})
+_HALF = frozenset(
+    {
+        "CUDAExecutionProvider",
+        "TensorrtExecutionProvider",
+        "ROCMExecutionProvider",
+        "MIGraphXExecutionProvider",
+        "DmlExecutionProvider",
+        "CoreMLExecutionProvider",
+        "WebGpuExecutionProvider",
+    }
+)
 _TYPES = {"float": "fp32", "double": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-_LEVELS = ("disable", "basic", "extended", "layout", "all")
+_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "layout": "ORT_ENABLE_LAYOUT",
+    "all": "ORT_ENABLE_ALL",
+}
+_IMAGE_RANK = 3
 
 
 class OnnxRuntime:
@@ -65,8 +81,10 @@ class OnnxRuntime:
                 _source(artifact, setup), options, providers=[setup.device], provider_options=[provider_options]
             )
         if session.get_providers()[0] != setup.device:
-            raise EngineFailed(f"onnxruntime fell back from {setup.device} to {session.get_providers()[0]}",
-                               do="check the provider's drivers, or choose another --device")
+            raise EngineFailed(
+                f"onnxruntime fell back from {setup.device} to {session.get_providers()[0]}",
+                do="check the provider's drivers, or choose another --device",
+            )
         return OnnxRuntimeSession(session, settings, profile)
 
 
@@ -116,20 +134,21 @@ class _Bound:
                 self._binding.bind_output(name, "cpu")
         self.run = partial(session.run_with_iobinding, self._binding)
 
-    def run(self) -> object:  # replaced by the bound call above, which is one frame cheaper
-        """Compute once."""
-        raise AssertionError
-
     def outputs(self) -> Arrays:
         """Copy the outputs of the latest run."""
-        return {name: np.array(value.numpy()) for name, value in
-                zip(self._names, self._binding.get_outputs(), strict=True)}
+        return {
+            name: np.array(value.numpy()) for name, value in zip(self._names, self._binding.get_outputs(), strict=True)
+        }
 
 
 def _default_settings(setup: Setup) -> dict[str, str]:
     alone = max(1, setup.cores // min(setup.thread_num, setup.cores))
-    return {"intra_op_num_threads": str(alone), "inter_op_num_threads": "1", "execution_mode": "sequential",
-            "graph_optimization_level": "all"}
+    return {
+        "intra_op_num_threads": str(alone),
+        "inter_op_num_threads": "1",
+        "execution_mode": "sequential",
+        "graph_optimization_level": "all",
+    }
 
 
 def _options(settings: Mapping[str, str], setup: Setup) -> tuple[Any, dict[str, str]]:
@@ -153,8 +172,10 @@ def _options(settings: Mapping[str, str], setup: Setup) -> tuple[Any, dict[str, 
                 case _ if "." in key:
                     options.add_session_config_entry(key, value)
                 case _ if setup.device == _CPU:
-                    raise BadInput(f"onnxruntime has no setting {key!r}",
-                                   do=f"use {', '.join(_default_settings(setup))}, or a session.* configuration key")
+                    raise BadInput(
+                        f"onnxruntime has no setting {key!r}",
+                        do=f"use {', '.join(_default_settings(setup))}, or a session.* configuration key",
+                    )
                 case _:
                     provider_options[key] = value
     return options, provider_options
@@ -165,8 +186,7 @@ def _level(name: str) -> Any:
 
     if name.lower() not in _LEVELS:
         raise BadInput(f"{name!r} is not a level", do=f"use {', '.join(_LEVELS)}")
-    return getattr(onnxruntime.GraphOptimizationLevel, f"ORT_{'ENABLE_' if name != 'disable' else ''}{name.upper()}"
-                   if name != "disable" else "ORT_DISABLE_ALL")
+    return getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[name.lower()])
 
 
 def _source(artifact: Artifact, setup: Setup) -> str:
@@ -209,7 +229,7 @@ def _kind(node: dict[str, Any]) -> str | None:
 
 def _node_macs(op: str, inputs: list[list[int]], output: list[int], parameter_bytes: int) -> int:
     if op in CONVOLUTIONS:
-        weights = [shape for shape in inputs[1:] if len(shape) > 2]
+        weights = [shape for shape in inputs[1:] if len(shape) >= _IMAGE_RANK]
         return conv_macs(weights[0], output) if weights else 0
     if op in PRODUCTS:
         left = inputs[0]
@@ -224,7 +244,7 @@ def _node_macs(op: str, inputs: list[list[int]], output: list[int], parameter_by
 
 
 @contextmanager
-def _told(what: str, kind: type[EngineFailed] | type[BadInput] = EngineFailed) -> Iterator[None]:
+def _told(what: str, kind: type[EngineFailed | BadInput] = EngineFailed) -> Iterator[None]:
     """Turn whatever the library raises into one line of ours."""
     try:
         yield

@@ -119,10 +119,6 @@ class _Bound:
             self._request.set_tensor(self._ports[name], openvino.Tensor(into[name], shared_memory=True))
         self.run = partial(self._request.infer, share_outputs=True)
 
-    def run(self) -> object:  # replaced by the bound call above, which is one frame cheaper
-        """Compute once."""
-        raise AssertionError
-
     def outputs(self) -> Arrays:
         """Copy the outputs of the latest run; a tensor with several names stands under each."""
         return {name: np.array(self._request.get_tensor(port).data) for name, port in self._ports.items()}

@@ -1,0 +1,1 @@
+"""The only timed loop in the product."""

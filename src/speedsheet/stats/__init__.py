@@ -1,0 +1,1 @@
+"""Pure arithmetic on arrays: estimates with the intervals that the data supports."""

@@ -178,4 +178,6 @@ def example_feed(seed: int) -> Arrays:
 def example_artifact(folder: Path) -> Artifact:
     """Write `example_model` as an artifact."""
     onnx.save(example_model(), folder / "graph.onnx")
-    return Artifact(folder, "0" * 64, (folder / "graph.onnx").stat().st_size, 336, 2 * _WIDTH * 16, "made for the contract")
+    return Artifact(
+        folder, "0" * 64, (folder / "graph.onnx").stat().st_size, 336, 2 * _WIDTH * 16, "made for the contract"
+    )

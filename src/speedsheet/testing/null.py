@@ -52,7 +52,7 @@ class NullSession:
         outputs = dict(zip(self._evaluator.output_names, values, strict=True))
         for name, array in into.items():
             array[...] = outputs[name]
-        return NullRequest({name: into.get(name, array) for name, array in outputs.items()})
+        return NullRequest({**outputs, **into})
 
     def executed(self, macs_by_name: Mapping[str, int]) -> Mapping[str, float]:
         """Everything was computed in the model's own type."""
