@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 
 @contextmanager
@@ -18,19 +17,20 @@ def onnx_forms() -> Iterator[None]:
     import tensorflow as tf
     from keras.src import ops
     from keras.src.backend.tensorflow import numpy as backend
-    from tf2onnx.optimizer import _optimizers
+    from tf2onnx import optimizer
 
+    # merging keeps any one of equal nodes, by the hash of the day; `layout` merges them, and keeps the first
+    passes = {name: made for name, made in optimizer._optimizers.items() if name != "merge_duplication"}  # noqa: SLF001
     with ExitStack() as stack:
         for owner, name, form in (
             (tf.nn, "gelu", _gelu(tf.nn.gelu)),
             (backend, "take", _take),
             (ops, "layer_normalization", _layer_normalization),
             (ops, "matmul", _matmul(ops.matmul)),
+            (optimizer, "_optimizers", passes),
         ):
-            stack.enter_context(patch.object(owner, name, form))
-        # it keeps any one of equal nodes, by the hash of the day; `layout` merges them, and keeps the first
-        kept = {name: made for name, made in _optimizers.items() if name != "merge_duplication"}
-        stack.enter_context(patch("tf2onnx.optimizer._optimizers", kept))
+            stack.callback(setattr, owner, name, getattr(owner, name))
+            setattr(owner, name, form)
         yield
 
 

@@ -28,7 +28,7 @@ from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, TOLERANCE, WEIGHTS,
 from speedsheet.convert.weights import SEED, Author, first, is_large
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Setup
-from speedsheet.core.errors import BadModel, MissingExtra, UsageError
+from speedsheet.core.errors import BadModel, MissingExtra, SpeedsheetError, UsageError
 from speedsheet.core.workload import Arrays, Workload
 
 PROOF_SAMPLES = 8
@@ -49,7 +49,11 @@ def ship(name: str, folder: Path, run: Run, *, remake: bool = False) -> Recipe:
     if remake:
         (folder / ARRAYS).unlink(missing_ok=True)
         (folder / RECIPE).unlink(missing_ok=True)
-    model = author()
+    try:
+        model = author()
+    except ModuleNotFoundError as error:
+        do = 'pip install "speedsheet[frameworks]"'
+        raise MissingExtra(f"{error.name} is not installed", where=name, do=do) from error
     values = author.values(model)
     if not (folder / ARRAYS).exists():
         np.savez_compressed(folder / ARRAYS, **made_from_data(values, author))
@@ -156,7 +160,11 @@ def main(arguments: list[str]) -> int:
     """Ship each named model; progress goes to standard error, since this is a developer's tool and not the product."""
     names = [argument for argument in arguments if argument != "--remake"]
     for name in names:
-        recipe = ship(name, Path(str(shipped_folder(name))), run_plain, remake="--remake" in arguments)
+        try:
+            recipe = ship(name, Path(str(shipped_folder(name))), run_plain, remake="--remake" in arguments)
+        except SpeedsheetError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
         sys.stderr.write(
             f"{name}: {recipe.parameters / 1e6:.2f} M, {2e-9 * recipe.macs_per_sample:.6f} GFLOP, {recipe.proof}\n"
         )

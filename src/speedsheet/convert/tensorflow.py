@@ -11,6 +11,7 @@ import numpy as np
 
 from speedsheet.convert.forms import onnx_forms, select
 from speedsheet.convert.weights import Exported, Rule, dressed, is_large
+from speedsheet.core.errors import UsageError
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 18
@@ -34,6 +35,10 @@ class Keras:
         _quiet()
         import keras
 
+        if keras.backend.backend() != "tensorflow":
+            raise UsageError(
+                f"Keras runs on {keras.backend.backend()}", where=self.name, do="set KERAS_BACKEND=tensorflow"
+            )
         keras.utils.clear_session()  # names that Keras counts begin at one again, whatever was built before
         model = self.network()
         variables = _variables(model)
