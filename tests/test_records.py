@@ -33,6 +33,7 @@ from speedsheet.records.host import host_facts
 print("ready", flush=True)
 while True:
     store.seal(Path(sys.argv[1]), row(), samples_of(20_000), {"request_sha256": "a" * 64})
+    print("sealed", flush=True)
 """
 
 
@@ -110,17 +111,18 @@ def test_a_record_says_nothing_of_where_it_lies(tmp_path: Path) -> None:
 
 
 def test_a_kill_at_any_moment_leaves_no_half_record(tmp_path: Path) -> None:
-    """Forty writers are killed at random moments; every record that can be seen verifies."""
+    """Thirty-two writers are killed at random moments of a seal; every record that can be seen verifies."""
     pause = random.Random(920)
-    for _ in range(40):
+    for _ in range(32):
         process = sealing(tmp_path)
-        time.sleep(pause.uniform(0, 0.06))
+        began = time.monotonic()
+        process.stdout.readline()
+        time.sleep(pause.random() * (time.monotonic() - began))
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        process.communicate()
+    assert list(tmp_path.glob(".unfinished-*"))  # the kills did strike in the midst
     listing = store.listed(tmp_path)
-    assert listing.records
+    assert len(listing.records) >= 32
     assert not listing.skipped
     for record in listing.records:
         assert store.verify(record.folder).samples.rows == 20_000
@@ -132,10 +134,10 @@ def test_two_writers_share_a_store(tmp_path: Path) -> None:
     for _ in range(15):
         store.seal(tmp_path, row(), samples_of(100), {})
     for process in writers:
+        process.stdout.readline()
         process.terminate()
-        process.wait()
+        process.communicate()
         assert process.returncode == -signal.SIGTERM
-        process.stdout.close()
     listing = store.listed(tmp_path)
     assert not listing.skipped
     assert sum(record.samples.rows == 100 for record in listing.records) == 15
