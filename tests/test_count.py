@@ -90,3 +90,41 @@ def test_an_unknown_shape_is_told():
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="lost")
     with pytest.raises(BadModel, match=r"MatMul lost: the shape of .* cannot be inferred; give every input"):
         count(model([node], {"x": ["batch", "free"]}, {"w": [4, 5]}), {"x": (2,)})
+
+
+def test_shapes_that_are_computed_are_followed():
+    """A reshape by arithmetic on shapes, as exporters write it, does not stop the count."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"]),
+        helper.make_node("Cast", ["s"], ["i"], to=TensorProto.INT32),
+        helper.make_node("Slice", ["i", "zero", "two", "zero"], ["head"]),
+        helper.make_node("ReduceProd", ["head"], ["rows"], keepdims=1),
+        helper.make_node("Max", ["rows", "least"], ["most"]),
+        helper.make_node("Concat", ["most", "width"], ["t32"], axis=0),
+        helper.make_node("Cast", ["t32"], ["t"], to=TensorProto.INT64),
+        helper.make_node("Expand", ["one", "t"], ["wide"]),
+        helper.make_node("MatMul", ["wide", "w"], ["y"]),
+    ]
+    made = model(nodes, {"x": ["batch", 3, 8]}, {"w": [8, 5]})
+    for name, value, kind in (
+        ("zero", 0, TensorProto.INT64),
+        ("two", 2, TensorProto.INT64),
+        ("least", 1, TensorProto.INT32),
+        ("width", 8, TensorProto.INT32),
+        ("one", 1.0, TensorProto.FLOAT),
+    ):
+        made.graph.initializer.append(helper.make_tensor(name, kind, [1], [value]))
+    before = made.SerializeToString()
+    assert count(made, {"x": (4, 3, 8)}).macs == 12 * 8 * 5
+    assert made.SerializeToString() == before
+
+
+def test_a_hostile_size_is_not_made():
+    """Shape arithmetic that asks for terabytes is left alone."""
+    nodes = [
+        helper.make_node("ConstantOfShape", ["huge"], ["z"]),
+        helper.make_node("Add", ["x", "z"], ["y"]),
+    ]
+    made = model(nodes, {"x": [1]})
+    made.graph.initializer.append(helper.make_tensor("huge", TensorProto.INT64, [2], [1 << 40, 1 << 20]))
+    assert count(made, {"x": (1,)}).macs == 0

@@ -9,6 +9,7 @@ from math import prod
 
 import onnx
 
+from speedsheet.convert.shape_values import fold_shape_values
 from speedsheet.core.errors import BadModel
 from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, conv_transpose_macs, matmul_macs
 
@@ -65,7 +66,14 @@ def infer(model: onnx.ModelProto, shapes: Mapping[str, tuple[int, ...]]) -> dict
             axis.dim_value = size
     for value in copy.graph.output:  # a free batch would win over what is inferred
         value.type.tensor_type.ClearField("shape")
-    inferred = onnx.shape_inference.infer_shapes(copy, data_prop=True).graph
+    known = _inferred(copy)
+    while fold_shape_values(copy, known):
+        known |= _inferred(copy)
+    return known
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         sizes = value.type.tensor_type.shape.dim
