@@ -17,6 +17,7 @@ import pytest
 from speedsheet.convert.assemble import assemble, shipped
 from speedsheet.convert.recipe import Recipe, shipped_arrays, shipped_folder
 from speedsheet.core.errors import BadModel, RowFailed
+from speedsheet.core.folders import UNFINISHED
 
 NAME = "dssm_mock"
 
@@ -85,13 +86,13 @@ def test_an_interrupted_assembly_leaves_nothing(tmp_path: Path):
 
 def test_the_rest_of_a_killed_process_is_passed_over_and_later_swept(tmp_path: Path):
     """A half-written folder is not taken for an artifact; after an hour it is removed."""
-    for name, age_s in ((f".{NAME}-fresh", 0), (f".{NAME}-old", 7200)):
+    for name, age_s in ((f"{UNFINISHED}fresh", 0), (f"{UNFINISHED}old", 7200)):
         (tmp_path / name / "whole").mkdir(parents=True)
         (tmp_path / name / "whole" / "weights.bin").write_bytes(b"half")
         changed = (tmp_path / name).stat().st_mtime - age_s
         os.utime(tmp_path / name, (changed, changed))
     artifact = assemble(NAME, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {artifact.folder.name, f".{NAME}-fresh"}
+    assert {path.name for path in tmp_path.iterdir()} == {artifact.folder.name, f"{UNFINISHED}fresh"}
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "no record", "wrong record", "graph", "no weights"])

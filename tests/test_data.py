@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedsheet.convert.data import ALIGNMENT_BYTES, aligned, data_pool, input_pool
+from speedsheet.convert.data import data_pool, input_pool
 from speedsheet.core import draws
+from speedsheet.core.arrays import ALIGNMENT_BYTES, aligned_copy
 from speedsheet.core.errors import BadInput, SpeedsheetError
 from speedsheet.core.workload import InputSpec, Workload
 
@@ -87,7 +88,7 @@ class TestInputPool:
 
     def test_scalars_and_empty_arrays_can_be_aligned(self):
         for array in (np.float32(3), np.zeros((2, 0, 3)), np.asfortranarray(np.arange(6).reshape(2, 3))):
-            copy = aligned(np.asarray(array), np.dtype("float64"))
+            copy = aligned_copy(np.asarray(array), np.dtype("float64"))
             assert copy.shape == np.shape(array)
             assert np.array_equal(copy, array)
 

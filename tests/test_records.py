@@ -17,11 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speedsheet.core.errors import RecordDamaged
+from speedsheet.core.folders import safe_name
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.samples import WINDOW, Samples
 from speedsheet.records import cgroup, host, places, store
 from speedsheet.records.canonical import canonical, plain
-from speedsheet.records.folder import safe_name
 
 SEALER = """
 import sys

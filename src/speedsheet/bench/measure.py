@@ -37,9 +37,9 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     clients = bind(loaded.session, plan, feeds, answers, job["carry"])
     say("first inference", None, None)
     first_ms = _elapsed_ms(clients.calls[0][0].request.run)
-    say("warming up", None, None)
+    say(f"warming up {job['engine']}", None, None)
     runs = [[call.request.run for call in calls] for calls in clients.calls]
-    samples = drive(plan, runs, lambda done, left: say("measuring", done, left))
+    samples = drive(plan, runs, lambda done, left: say(f"measuring on {job['engine']}", done, left))
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     say("judging the outputs", None, None)
     verdict = _verdict(prepared, clients, samples, answers, setup, job["row"]["precision_executed"])

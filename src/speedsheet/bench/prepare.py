@@ -26,10 +26,10 @@ from speedsheet.convert.own import own_artifact, own_workload
 from speedsheet.convert.shapes import fix_shapes
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
+from speedsheet.core.folders import publish
 from speedsheet.core.plan import POOL_BATCHES
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays, Workload
-from speedsheet.records.folder import publish
 from speedsheet.records.host import allowed_cores
 from speedsheet.records.places import cache_folder
 
@@ -49,10 +49,11 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     known = [_FORM, model.artifact.sha256, model.artifact.graph_name, inputs_sha256, judge_version()]
     folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
     if not folder.exists():
-        _sweep(folder.parent)
+        _sweep(cache_folder())
         told = lambda done: say("computing right answers", done, None)  # noqa: E731
         _publish(folder, feeds, reference_outputs(model.artifact, feeds, allowed_cores(), told))
     os.utime(folder)
+    os.utime(model.artifact.folder)
     return _prepared(request, model, folder, feeds, source, inputs_sha256).to_json()
 
 
@@ -133,15 +134,13 @@ def _prepared(
     )
 
 
-def _sweep(folder: Path) -> None:
-    """Drop what was used longest ago while the cache is above its size; what may be in use stays."""
-    if not folder.is_dir():
-        return
-    entries = sorted((entry.stat().st_mtime, entry) for entry in folder.iterdir() if entry.is_dir())
-    sizes = {entry: sum(file.stat().st_size for file in entry.rglob("*") if file.is_file()) for _, entry in entries}
+def _sweep(cache: Path) -> None:
+    """Drop what was used longest ago while inputs and users' models are above their size; what may be in use stays."""
+    entries = sorted((path.stat().st_mtime, path) for path in (*cache.glob("prepared/*"), *cache.glob("own-*")))
+    sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for _, path in entries}
     total = sum(sizes.values())
-    for used, entry in entries:
+    for used, path in entries:
         if total <= _CACHE_BYTES or time.time() - used < _IN_USE_S:
             return
-        shutil.rmtree(entry, ignore_errors=True)
-        total -= sizes[entry]
+        shutil.rmtree(path, ignore_errors=True)
+        total -= sizes[path]

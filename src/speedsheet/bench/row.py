@@ -51,7 +51,8 @@ def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float |
         engines = engines_for(request)
         conditions |= _conditions(request, prepared, engines)
         if desk.resume and (earlier := records.find(desk.store, conditions["request_sha256"])):
-            return earlier.measurement
+            taken = f"not measured again: taken from the record of {earlier.created_utc[:19]} UTC"
+            return earlier.measurement.noting(Finding("resumed", taken))
         return _measured(request, prepared, engines, row, _Bench(work, desk, conditions))
     except BudgetSpent as error:
         return row.failed(str(error), "skipped")

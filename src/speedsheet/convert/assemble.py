@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,10 @@ from speedsheet import __version__
 from speedsheet.convert.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import RowFailed
+from speedsheet.core.folders import UNFINISHED, publish
 
 RECORD = "record.json"
 SCHEMA = "speedsheet.artifact/1"
-_STALE_S = 3600.0
 _READ_BYTES = 1 << 22
 
 Tell = Callable[[float], None]
@@ -45,11 +44,12 @@ def assemble(name: str, cache: Path, *, tell: Tell = lambda _: None, folder: Pat
         raise RowFailed("the shipped graph is damaged", where=name, do="reinstall speedsheet")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _sweep(cache, name)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=cache, ignore_cleanup_errors=True) as scratch:
-            _fill(Path(scratch) / "whole", recipe, graph, tell)
-            _publish(Path(scratch), target, recipe)
+        _move_away(target)
+        publish(cache, lambda: target.name, lambda whole: _fill(whole, recipe, graph, tell))
     except OSError as error:
+        found = _verified(target, recipe)
+        if found is not None:  # another process was first
+            return found
         size_mb = recipe.weights_bytes / 1e6
         raise RowFailed(
             f"the artifact cannot be written: {error}",
@@ -75,14 +75,11 @@ def draw_weights(recipe: Recipe, path: Path, tell: Tell = lambda _: None) -> str
                 digest.update(part)
                 stream.write(part)
             tell(stream.tell() / max(recipe.weights_bytes, 1))
-        stream.flush()
-        os.fsync(stream.fileno())
     return digest.hexdigest()
 
 
 def _fill(whole: Path, recipe: Recipe, graph: bytes, tell: Tell) -> None:
     """Write graph, weights and record; the record last, so that a folder with one is complete."""
-    whole.mkdir()
     (whole / GRAPH).write_bytes(graph)
     drawn = draw_weights(recipe, whole / WEIGHTS, tell)
     if drawn != recipe.weights_sha256:
@@ -104,25 +101,15 @@ def _fill(whole: Path, recipe: Recipe, graph: bytes, tell: Tell) -> None:
         "weights_bytes": recipe.weights_bytes,
         "weights_mtime_ns": (whole / WEIGHTS).stat().st_mtime_ns,
     }
-    with (whole / RECORD).open("w", encoding="utf-8") as stream:
-        json.dump(record, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
+    (whole / RECORD).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def _publish(scratch: Path, target: Path, recipe: Recipe) -> None:
-    """Move the finished folder into place; another process's equal one may stay, a damaged one is moved away."""
-    for _ in range(3):
-        try:
-            (scratch / "whole").rename(target)
-        except OSError:
-            if _verified(target, recipe) is not None:
-                return
-            if target.exists():
-                target.rename(Path(tempfile.mkdtemp(prefix="damaged-", dir=scratch)) / "old")
-        else:
-            return
-    raise OSError(f"{target} cannot be replaced")
+def _move_away(damaged: Path) -> None:
+    """Clear the place of an artifact that is not whole, in one step for whoever else looks there."""
+    aside = damaged.with_name(f"{UNFINISHED}{damaged.name}-{time.time_ns()}")
+    with suppress(FileNotFoundError):
+        damaged.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _verified(target: Path, recipe: Recipe) -> Artifact | None:
@@ -160,13 +147,6 @@ def _check(recipe: Recipe) -> str:
         f"FP32 equal to {recipe.framework} within {recipe.proof.max_abs_error:.1e} "
         f"of outputs up to {recipe.proof.output_scale:.2g}, over {recipe.proof.samples} samples"
     )
-
-
-def _sweep(cache: Path, name: str) -> None:
-    """Remove what interrupted assemblies of this model left behind long ago."""
-    for left in cache.glob(f".{name}-*"):
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def _file_sha256(path: Path) -> str:

@@ -14,12 +14,11 @@ import numpy as np
 from speedsheet.convert.onnx_check import one_line, quoted
 from speedsheet.convert.onnx_file import located
 from speedsheet.convert.shapes import shape_text
+from speedsheet.core.arrays import aligned_copy
 from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 from speedsheet.plugins import did_you_mean
 
-#: Vector units load whole lines of the cache.
-ALIGNMENT_BYTES = 64
 MAX_DATA_BYTES = 2**32
 _MAX_ARRAYS = 4096
 _MAX_HEADER_BYTES = 10_000
@@ -48,8 +47,9 @@ def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: in
     """Read the user's samples from an .npz file; return `batches` request feeds and where they came from, in words.
 
     Arrays go by input name, samples first; an input without a batch axis may be one array of exactly its shape, one
-    per request, or left out, and is then drawn. Fewer samples than the pool holds are taken round and round. Nothing
-    in the file is executed, and nothing above 4 GiB is read. Raises BadInput for what does not fit.
+    per request, or left out, and is then drawn. Recurrent state and full masks may be left out too. Fewer samples than
+    the pool holds are taken round and round. Nothing in the file is executed, and nothing above 4 GiB is read. Raises
+    BadInput for what does not fit.
     """
     file = Path(path)
     with located(file):
@@ -61,7 +61,7 @@ def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: in
         counts = {
             spec.name: len(stored[spec.name])
             for spec in workload.inputs
-            if spec.batched or stored[spec.name].ndim > len(spec.shape)
+            if spec.name not in absent and (spec.batched or stored[spec.name].ndim > len(spec.shape))
         }
         samples = _common({name: counts[name] for name in counts if _spec(workload, name).batched})
         feeds = [
@@ -71,16 +71,6 @@ def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: in
     return feeds, _said(file, samples, counts, batches * batch_size) + (
         f"; {', '.join(absent)} drawn" if absent else ""
     )
-
-
-def aligned(array: np.ndarray, dtype: np.dtype[Any]) -> np.ndarray:
-    """Return a C-contiguous copy that begins on a cache line."""
-    size = prod(array.shape) * dtype.itemsize
-    block = np.empty(size + ALIGNMENT_BYTES, np.uint8)
-    start = -block.ctypes.data % ALIGNMENT_BYTES
-    out = block[start : start + size].view(dtype).reshape(array.shape)
-    out[...] = array
-    return out
 
 
 def _drawn_feed(workload: Workload, request: Mapping[str, np.ndarray], batch_size: int) -> Arrays:
@@ -95,7 +85,7 @@ def _drawn_feed(workload: Workload, request: Mapping[str, np.ndarray], batch_siz
                 where=workload.name,
                 do="make the model's draw(seed, samples) return what its inputs declare, samples first",
             )
-        feed[spec.name] = aligned(array, np.dtype(spec.dtype))
+        feed[spec.name] = aligned_copy(array, spec.dtype)
     return feed
 
 
@@ -121,7 +111,9 @@ def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> A
     for name in names:
         if name not in specs and name not in _ASIDE:
             raise BadInput(f"array {quoted(name)} is no input of the model", do=did_you_mean(name, specs))
-    missing = [name for name in specs if name not in names and (specs[name].batched or not set(names) & set(specs))]
+    nothing = not set(names) & set(specs)
+    needed = [name for name, spec in specs.items() if nothing or (spec.batched and not spec.constant)]
+    missing = [name for name in needed if name not in names]
     if missing:
         raise BadInput(f"holds no array for input {quoted(missing[0])}", do=f"add it: {_SAVE}")
     chosen = {name: member for name, member in zip(names, members, strict=True) if name in specs}
@@ -209,8 +201,8 @@ def _common(counts: Mapping[str, int]) -> int | None:
 def _rows(spec: InputSpec, stored: np.ndarray, slot: int, batch_size: int) -> np.ndarray:
     dtype = np.dtype(spec.dtype)
     if spec.batched:
-        return aligned(stored[(slot * batch_size + np.arange(batch_size)) % len(stored)], dtype)
-    return aligned(stored[slot % len(stored)] if stored.ndim > len(spec.shape) else stored, dtype)
+        return aligned_copy(stored[(slot * batch_size + np.arange(batch_size)) % len(stored)], dtype)
+    return aligned_copy(stored[slot % len(stored)] if stored.ndim > len(spec.shape) else stored, dtype)
 
 
 def _spec(workload: Workload, name: str) -> InputSpec:

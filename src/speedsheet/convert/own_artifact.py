@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from speedsheet.convert.onnx_graph import external, skeleton, tensors
 from speedsheet.convert.shapes import WHOLE_GRAPH, Shape, fix_shapes, write_graph
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import RowFailed, SpeedsheetError
+from speedsheet.core.folders import publish
 from speedsheet.core.workload import Workload
 
 _RECORD = "record.json"
@@ -28,7 +27,6 @@ _SCHEMA = "speedsheet.artifact/1"
 _FORM = 1
 _READ_BYTES = 1 << 22
 _SPARE_BYTES = 1 << 26
-_STALE_S = 3600.0
 #: Weights in the graph above this are moved beside it: every copy of the graph would carry them.
 _LARGE_BYTES = 1 << 20
 _PAGE_BYTES = 4096
@@ -102,14 +100,9 @@ def _publish(model: onnx.ModelProto, own: OwnModel, sources: Mapping[str, Path],
     remedy = f"free {needed / 1e6:.0f} MB there, or choose another cache folder"
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder.parent)
         if shutil.disk_usage(folder.parent).free < needed + _SPARE_BYTES:
             raise RowFailed("no room for a copy of the model", where=str(folder.parent), do=remedy)
-        with tempfile.TemporaryDirectory(prefix=".own-", dir=folder.parent, ignore_cleanup_errors=True) as scratch:
-            whole = Path(scratch) / "whole"
-            whole.mkdir()
-            _fill(model, own, sources, whole, sha256)
-            whole.rename(folder)
+        publish(folder.parent, lambda: folder.name, lambda whole: _fill(model, own, sources, whole, sha256))
     except OSError as error:
         # a folder that another process finished meanwhile is as good as ours
         if not (folder / _RECORD).exists():
@@ -169,10 +162,3 @@ def _recorded(folder: Path, macs: int | None, batch_size: int) -> Artifact:
     except (OSError, ValueError, KeyError) as error:
         raise RowFailed("the cached model is damaged", where=str(folder), do="delete this folder") from error
     return Artifact(folder=folder, macs_per_sample=(macs or 0) // batch_size, check=check, **known)
-
-
-def _sweep(cache: Path) -> None:
-    """Remove what interrupted copies left behind long ago."""
-    for left in cache.glob(".own-*"):
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)

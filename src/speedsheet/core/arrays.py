@@ -19,9 +19,9 @@ def aligned(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
     return raw[offset : offset + size_bytes].view(kind).reshape(shape)
 
 
-def aligned_copy(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return a contiguous copy that begins on a cache line."""
-    copy = aligned(array.shape, array.dtype)
+def aligned_copy(array: NDArray[np.generic], dtype: DTypeLike | None = None) -> NDArray[np.generic]:
+    """Return a contiguous copy that begins on a cache line, of the same or the given type."""
+    copy = aligned(array.shape, dtype or array.dtype)
     copy[...] = array
     return copy
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 from numpy import ndarray
 
 #: Arrays by input or output name.
@@ -32,6 +33,13 @@ class InputSpec:
     def batched(self) -> bool:
         """Whether the first axis counts samples."""
         return bool(self.shape) and self.shape[0] is None
+
+    @property
+    def constant(self) -> bool:
+        """Whether the range holds one value, as it does for recurrent state and full masks."""
+        if np.dtype(self.dtype).kind == "f":
+            return self.low < self.high <= float(np.nextafter(np.float32(self.low), np.float32(np.inf)))
+        return self.dtype != "bool" and self.low < self.high <= self.low + 1
 
 
 @dataclass(frozen=True, slots=True)

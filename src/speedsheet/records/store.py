@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from speedsheet.core.errors import RecordDamaged
+from speedsheet.core.folders import is_visible, publish, safe_name
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.samples import Samples
 from speedsheet.records import columns
 from speedsheet.records.canonical import canonical, plain
-from speedsheet.records.folder import is_visible, publish, safe_name
 
 RECORD_SCHEMA = "speedsheet.record/1"
 ROW_FILE, SAMPLES_FILE = "measurement.json", "samples.parquet"

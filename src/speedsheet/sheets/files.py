@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+from speedsheet.core.folders import publish
 from speedsheet.core.sheet import Sheet
-from speedsheet.records.folder import publish
 from speedsheet.sheets import as_csv, as_json, as_markdown
 
 

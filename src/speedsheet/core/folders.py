@@ -12,7 +12,8 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-_UNFINISHED = ".unfinished-"
+#: How a folder begins that is not whole; a later `publish` in the same place sweeps what was left.
+UNFINISHED = ".unfinished-"
 _ABANDONED_S = 3600.0
 _NAME_TRIES = 8
 
@@ -24,7 +25,7 @@ def publish(parent: Path, name: Callable[[], str], fill: Callable[[Path], None])
     """
     parent.mkdir(parents=True, exist_ok=True)
     _sweep(parent)
-    hidden = parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    hidden = parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     hidden.mkdir()
     try:
         fill(hidden)
@@ -76,7 +77,7 @@ def _sync(path: Path) -> None:
 
 def _sweep(parent: Path) -> None:
     """Remove what writers that were killed long ago left behind."""
-    for path in parent.glob(f"{_UNFINISHED}*"):
+    for path in parent.glob(f"{UNFINISHED}*"):
         try:
             if time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path, ignore_errors=True)
