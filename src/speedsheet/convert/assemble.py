@@ -44,7 +44,8 @@ def assemble(name: str, cache: Path, *, tell: Tell = lambda _: None, folder: Pat
         raise RowFailed("the shipped graph is damaged", where=name, do="reinstall speedsheet")
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        _move_away(target)
+        if target.exists() and _verified(target, recipe) is None:
+            _move_away(target)
         publish(cache, lambda: target.name, lambda whole: _fill(whole, recipe, graph, tell))
     except OSError as error:
         found = _verified(target, recipe)

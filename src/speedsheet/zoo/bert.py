@@ -11,7 +11,7 @@ import numpy as np
 from speedsheet.convert import tensorflow
 from speedsheet.convert.recipe import Shape
 from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Workload
+from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
 
 #: Layers, heads, width and width of the feed-forward layers.
 _BASE = (12, 12, 768, 3072)
@@ -71,7 +71,11 @@ def _workload(name: str, size: tuple[int, int, int, int], length: int, batch_siz
         thread_num=8,
         draw=partial(draw, length=length),
         build=tensorflow.Keras(name, partial(_backbone, *size), _limit, _settle),
-        precisions=("fp16", "fp32", "bf16", "int8"),
+        precisions=("fp16", "fp32", "bf16"),
+        limits={
+            "fp32": Limit(0.999999, 1e-4, "docs/gate-limits.md"),
+            "bf16": Limit(0.9944, 0.13, "docs/gate-limits.md"),
+        },
     )
 
 
