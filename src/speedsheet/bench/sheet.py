@@ -24,6 +24,8 @@ from speedsheet.records.host import allowed_cores, host_facts
 #: No processor core of today multiplies faster: the bound that refuses budgets in which no request can end.
 _MACS_PER_CORE_S = 2.5e12
 _NO_MACS = 0
+#: What preparing, auditing and judging take around a window, as a first guess.
+_AROUND_S = 8.0
 
 
 def measure_sheet(
@@ -50,7 +52,8 @@ def measure_sheet(
     try:
         for position, index in enumerate(order):
             request = requests[index]
-            told = partial(_tell, listen, request, position + 1, len(requests))
+            left_s = _left_s([requests[later] for later in order[position:]], time.monotonic() - began, position)
+            told = partial(_tell, listen, request, position + 1, len(requests), time.monotonic() + left_s)
             try:
                 rows[index] = _one(request, desk, told, began, budget_s, len(order) - position)
             except UsageError as error:
@@ -82,10 +85,24 @@ def _one(
     return measure_row(replace(request, window_s=window_s), desk, tell, began + budget_s)
 
 
+def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> float:
+    """Guess how long these rows take: their windows, and around each what a row took on average until now."""
+    window_s = sum(request.window_s for request in requests)
+    around_s = _AROUND_S if not rows_done else max(0.0, passed_s / rows_done - window_s / len(requests))
+    return window_s + around_s * len(requests)
+
+
 def _tell(
-    listen: Listener, request: RowRequest, row: int, rows: int, stage: str, done: float | None, left_s: float | None
+    listen: Listener,
+    request: RowRequest,
+    row: int,
+    rows: int,
+    until: float,
+    stage: str,
+    done: float | None,
+    left_s: float | None,
 ) -> None:
-    listen(Progress(row, rows, request.model, stage, done, left_s))
+    listen(Progress(row, rows, request.model, stage, done, left_s, max(0.0, until - time.monotonic())))
 
 
 def _check(request: RowRequest, budget_s: float | None) -> float:

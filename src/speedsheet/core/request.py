@@ -41,7 +41,10 @@ class RowRequest:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One line of what is going on: row `row` of `rows`, its stage, how much of the stage is done, time left."""
+    """One line of what is going on: row `row` of `rows`, its stage, how much of the stage is done.
+
+    `remaining_s` is the time left of the stage, `sheet_left_s` of the whole sheet, where they can be told.
+    """
 
     row: int
     rows: int
@@ -49,6 +52,7 @@ class Progress:
     stage: str
     done: float | None = None
     remaining_s: float | None = None
+    sheet_left_s: float | None = None
 
 
 Listener = Callable[[Progress], None]
