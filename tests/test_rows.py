@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -15,6 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from speedsheet.bench.sheet import measure_sheet
+from speedsheet.convert.input_text import parse_input
 from speedsheet.core.errors import BadModel, UnknownName, UsageError
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
@@ -174,6 +177,31 @@ def test_settings_pass_through_and_are_on_the_row(small_model, tmp_path):
     assert vino.engine_settings["NUM_STREAMS"] == "1"
     with pytest.raises(UsageError, match="no setting 'threads'"):
         measured(asking(small_model, engine="onnxruntime", settings={"threads": "2"}), store=tmp_path / "store")
+
+
+def test_inputs_that_the_model_cannot_compute_are_the_commands_fault(small_model, tmp_path):
+    """An index past its table stops the right answers already: the message names the input and the option."""
+    request = asking(small_model, engine="onnxruntime", inputs=(parse_input("ids=4:int64:50:60"),))
+    with pytest.raises(UsageError, match=r"does not compute with .*ids 4.*--input NAME=SHAPE"):
+        measured(request, store=tmp_path / "store")
+
+
+def test_an_engine_that_refuses_written_shapes_gets_the_graph_with_free_ones(small_model, tmp_path):
+    """Branches of different sizes cannot have one size written into both; the row says that it was done without."""
+    (row,) = measured(asking(small_model, engine="speedsheet.testing.faulty:PICKY"), store=tmp_path / "store")
+    assert row.status == "ok", row.error
+    assert "free_dimensions" in {finding.code for finding in row.findings}
+
+
+def test_workers_import_no_framework(small_model, tmp_path):
+    """Nothing of TensorFlow, Keras or PyTorch is loaded where rows are prepared, audited and measured."""
+    code = (
+        "import sys, speedsheet.bench.prepare, speedsheet.bench.audit, speedsheet.bench.measure, speedsheet.plugins as p;"
+        "p.workloads(); [p.probe(name) for name in p.engine_names()];"
+        "print(sorted({'tensorflow', 'keras', 'torch', 'tf2onnx'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
 
 
 def recurrent(path):

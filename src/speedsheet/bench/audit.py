@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import onnx
@@ -11,27 +13,53 @@ from speedsheet import plugins
 from speedsheet.bench.job import Prepared
 from speedsheet.bench.worker import Say
 from speedsheet.convert.count import count
-from speedsheet.core.engine import Setup
+from speedsheet.convert.shapes import WHOLE_GRAPH
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.engine import Session, Setup
+from speedsheet.core.errors import BadModel, EngineFailed
+from speedsheet.core.request import PRECISIONS
 
 
 def audit(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
-    """Worker task: return the share of the multiply-accumulates by the type that ran them."""
+    """Worker task: return which graph the engine loads, and the share of the work by the type that ran it.
+
+    The shares are empty where the engine does not tell.
+    """
     prepared = Prepared.from_json(job["prepared"])
     say(f"auditing what {job['engine']} executes", None, None)
     setup = Setup(**{**job["setup"], "audit": True})
-    session = plugins.engine(job["engine"]).load(prepared.artifact, setup, lambda: None)
+    session, artifact = _loaded(job["engine"], prepared.artifact, setup)
     request = session.bind(prepared.feeds()[0], {})
     request.run()
     shares = session.executed(_macs_by_name(prepared))
     session.close()
-    return {"executed": {kind: float(shares.get(kind, 0.0)) for kind in ("fp32", "fp16", "bf16", "int8")}}
+    executed = {kind: float(shares.get(kind, 0.0)) for kind in PRECISIONS} if shares else {}
+    return {"executed": executed, "graph_name": artifact.graph_name}
+
+
+def _loaded(engine: str, artifact: Artifact, setup: Setup) -> tuple[Session, Artifact]:
+    """Load the graph with its shapes written in; where that is refused, the one with free dimensions.
+
+    A model whose branches take inputs of different sizes cannot have one of them written into both.
+    """
+    try:
+        return plugins.engine(engine).load(artifact, setup, lambda: None), artifact
+    except EngineFailed:
+        free = replace(artifact, graph_name=WHOLE_GRAPH)
+        with suppress(EngineFailed):
+            return plugins.engine(engine).load(free, setup, lambda: None), free
+        raise
 
 
 def _macs_by_name(prepared: Prepared) -> dict[str, int]:
     """Count the graph's own work, under each node's name and the names of its outputs."""
     model = onnx.load(prepared.artifact.graph, load_external_data=False)
-    counts = count(model, {name: tuple(shape) for name, (_, *shape) in prepared.shapes.items()})
+    try:
+        counts = count(model, {name: tuple(shape) for name, (_, *shape) in prepared.shapes.items()})
+    except BadModel:  # shapes that depend on the data: engines that need the names do without
+        return {}
     named = dict(counts.macs_by_node)
     for node in model.graph.node:
-        named |= {output: named[node.name] for output in node.output if node.name in named}
+        macs = named.get(node.name or node.output[0], 0)
+        named |= dict.fromkeys(node.output, macs)
     return named

@@ -18,15 +18,21 @@ _SAME_SHARE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine with the setup it would measure the row with, and what an audit saw it execute."""
+    """An engine with the setup it would measure the row with, the graph it loads, and what an audit saw it execute."""
 
     info: EngineInfo
     setup: Setup
+    graph_name: str
     executed: Mapping[str, float]
 
     def distance(self, asked: str) -> float:
-        """Return how far what executed is from what was asked: 0 is all of it, 1 a step of the fallback, and so on."""
+        """Return how far what executed is from what was asked: 0 is all of it, 1 a step of the fallback, and so on.
+
+        What an engine does not tell is farthest.
+        """
         ladder = FALLBACK[asked]
+        if not self.executed:
+            return float(len(ladder))
         steps = {kind: step for step, kind in enumerate(ladder)}
         return sum(share * steps.get(kind, len(ladder)) for kind, share in self.executed.items())
 
@@ -39,7 +45,8 @@ class Choice:
     findings: tuple[Finding, ...] = ()
 
 
-Audit = Callable[[str, Setup], Mapping[str, float]]
+#: Returns the graph that the engine loads, and what it executed.
+Audit = Callable[[str, Setup], tuple[str, Mapping[str, float]]]
 Trial = Callable[[Candidate], Measurement]
 
 
@@ -85,7 +92,7 @@ def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Au
     audited: list[Candidate] = []
     for info, setup in candidates:
         try:
-            audited.append(Candidate(info, setup, audit(info.name, setup)))
+            audited.append(Candidate(info, setup, *audit(info.name, setup)))
         except RowFailed as error:
             if len(candidates) == 1:
                 raise
@@ -130,6 +137,8 @@ def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -
 
 def _further(other: Candidate, winner: Candidate, asked: str) -> str:
     def share(candidate: Candidate) -> str:
+        if not candidate.executed:
+            return "what it does not tell"
         kind = max(candidate.executed, key=candidate.executed.__getitem__)
         return f"{kind} on {candidate.executed[kind]:.0%}".replace("%", " %") + " of the multiply-accumulates"
 

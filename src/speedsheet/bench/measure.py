@@ -104,4 +104,4 @@ def _estimated(row: Measurement, samples: Samples, verdict: Verdict) -> Measurem
     if verdict.gate.passed:
         return row
     gate = verdict.gate
-    return row.failed(f"the outputs are wrong: {gate.metric} is {gate.value:.4g}, and {gate.limit:.4g} is allowed")
+    return row.failed(f"the outputs are wrong: {gate.metric} {gate.value:.4g}, allowed {gate.limit:.4g}")

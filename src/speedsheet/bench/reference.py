@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from speedsheet import plugins
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.engine import EngineUnavailable, Setup
-from speedsheet.core.errors import MissingExtra
+from speedsheet.core.engine import EngineUnavailable, Session, Setup
+from speedsheet.core.errors import BadInput, MissingExtra
 from speedsheet.core.workload import Arrays
 
 #: The judge of every row, whichever engine is measured.
@@ -32,9 +32,21 @@ def reference_outputs(
     session = plugins.engine(JUDGE).load(artifact, setup, lambda: None)
     outputs = []
     for done, feed in enumerate(feeds):
-        request = session.bind(feed, {})
-        request.run()
-        outputs.append(request.outputs())
+        outputs.append(_computed(session, feed))
         tell((done + 1) / len(feeds))
     session.close()
     return outputs
+
+
+def _computed(session: Session, feed: Arrays) -> Arrays:
+    """Run one feed; inputs that the model cannot compute are the command's fault, and are named."""
+    try:
+        request = session.bind(feed, {})
+        request.run()
+        return request.outputs()
+    except Exception as error:
+        given = ", ".join(f"{name} {'x'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items())
+        raise BadInput(
+            f"the model does not compute with {given}: {str(error).strip()[:200]}",
+            do="give shapes and ranges that it takes, one --input NAME=SHAPE:DTYPE[:LOW:HIGH] per input",
+        ) from error

@@ -95,7 +95,7 @@ def _measured(
     lost: tuple[Finding, ...] = ()
     while True:
         choice = _chosen(request, prepared, setups, row, bench)
-        this = _with_choice(row.noting(*lost), choice, request)
+        this = _with_choice(row.noting(*lost, *_free(choice.candidate, prepared)), choice, request)
         try:
             job = _job(request, prepared, choice.candidate, this)
             sealing = {"store": str(bench.desk.store), "conditions": bench.conditions}
@@ -115,14 +115,14 @@ def _measured(
 def _chosen(
     request: RowRequest, prepared: Prepared, setups: list[tuple[EngineInfo, Setup]], row: Measurement, bench: _Bench
 ) -> Choice:
-    def audit(engine: str, setup: Setup) -> Mapping[str, float]:
+    def audit(engine: str, setup: Setup) -> tuple[str, Mapping[str, float]]:
         job = {"prepared": prepared.to_json(), "engine": engine, "setup": asdict(setup)}
-        shares: Mapping[str, float] = bench.work("audit", job)["executed"]
-        return shares
+        found = bench.work("audit", job)
+        return found["graph_name"], found["executed"]
 
     def trial(candidate: Candidate) -> Measurement:
         job = _job(request, prepared, candidate, row)
-        job["row"]["precision_executed"] = dict(candidate.executed)
+        job["row"]["precision_executed"] = dict(candidate.executed) or None
         job["plan"] |= {"window_s": _TRIAL_S, "requests_per_client": 1}
         return Measurement.from_json(bench.work("measure", job))
 
@@ -131,8 +131,9 @@ def _chosen(
 
 def _job(request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement) -> dict[str, Any]:
     plan = LoadPlan(row.thread_num, request.window_s, pool_batches=prepared.slots)
+    artifact = replace(prepared.artifact, graph_name=candidate.graph_name)
     return {
-        "prepared": prepared.to_json(),
+        "prepared": replace(prepared, artifact=artifact).to_json(),
         "engine": candidate.info.name,
         "setup": asdict(candidate.setup),
         "row": row.to_json(),
@@ -153,22 +154,36 @@ def _described(row: Measurement, prepared: Prepared) -> Measurement:
     )  # fmt: skip
 
 
+def _free(candidate: Candidate, prepared: Prepared) -> tuple[Finding, ...]:
+    if candidate.graph_name == prepared.artifact.graph_name:
+        return ()
+    text = f"{candidate.info.name} refuses the model with these shapes written in, and runs it with free dimensions"
+    return (Finding("free_dimensions", text),)
+
+
 def _with_choice(row: Measurement, choice: Choice, request: RowRequest) -> Measurement:
     """Put the engine and what it executes on the row; raises PrecisionRefused where that is not enough."""
     candidate = choice.candidate
     row = replace(
         row,
         engine=candidate.info.name, engine_version=candidate.info.version, device=candidate.setup.device,
-        engine_settings=dict(candidate.setup.settings), precision_executed=dict(candidate.executed),
+        engine_settings=dict(candidate.setup.settings), precision_executed=dict(candidate.executed) or None,
     ).noting(*choice.findings)  # fmt: skip
     asked = candidate.executed.get(row.precision, 0.0)
     if asked >= MOSTLY:
         return row
-    text = f"asked {row.precision}, executed {executed_kinds(row.precision_executed)}"
+    ran = executed_kinds(row.precision_executed)
+    text = (
+        f"asked {row.precision}, executed {ran}"
+        if ran
+        else f"asked {row.precision}, and the engine does not tell what ran"
+    )
     if request.strict_precision:
         raise PrecisionRefused(
             f"{text} on {candidate.info.name}", do="leave --strict-precision, or choose another engine"
         )
+    if not ran:
+        return row.noting(Finding("not_audited", text))
     return row.noting(Finding("precision", f"{text}: this engine and device have no more of it"))
 
 

@@ -12,7 +12,10 @@ from speedsheet.bench.choose import engines_for
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.row import Desk, asked_row, measure_row
 from speedsheet.convert.data import data_pool
+from speedsheet.convert.onnx_file import read_model
+from speedsheet.convert.onnx_graph import skeleton
 from speedsheet.convert.own import own_workload
+from speedsheet.convert.own_artifact import request_macs
 from speedsheet.convert.recipe import shipped
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.measurement import Measurement
@@ -23,7 +26,6 @@ from speedsheet.records.host import allowed_cores, host_facts
 
 #: No processor core of today multiplies faster: the bound that refuses budgets in which no request can end.
 _MACS_PER_CORE_S = 2.5e12
-_NO_MACS = 0
 #: What preparing, auditing and judging take around a window, as a first guess.
 _AROUND_S = 8.0
 
@@ -118,7 +120,7 @@ def _check(request: RowRequest, budget_s: float | None) -> float:
         )
         if request.data:
             data_pool(request.data, own.workload, own.workload.batch_size, 1)
-        macs_per_request = _NO_MACS
+        macs_per_request = request_macs(skeleton(read_model(Path(request.model))), own) or 0
     else:
         if request.inputs or request.carry:
             raise BadInput(f"{request.model} has its own inputs", do="--input and --carry are for .onnx files")

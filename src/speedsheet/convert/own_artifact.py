@@ -60,7 +60,7 @@ def own_artifact(path: Path | str, own: OwnModel, cache: Path) -> Artifact:
         sources = _data_files(model, file.parent)
         sha256 = _content_sha256(file, sources)
         folder = cache / f"own-{hashlib.sha256(f'{_FORM}:{sha256}'.encode()).hexdigest()[:24]}"
-        macs = _macs(skeleton(model), own)
+        macs = request_macs(skeleton(model), own)
         if not (folder / _RECORD).exists():
             _publish(model, own, sources, folder, sha256)
         return fix_shapes(_recorded(folder, macs, own.workload.batch_size), own.shapes)
@@ -87,8 +87,8 @@ def _content_sha256(file: Path, sources: Mapping[str, Path]) -> str:
     return digest.hexdigest()
 
 
-def _macs(light: onnx.ModelProto, own: OwnModel) -> int | None:
-    """Count one request; None where an operator's shapes are known to its engine only."""
+def request_macs(light: onnx.ModelProto, own: OwnModel) -> int | None:
+    """Count the multiply-accumulates of one request; None where an operator's shapes are known to its engine only."""
     try:
         return count(light, own.shapes).macs
     except (SpeedsheetError, ValueError, LookupError, RuntimeError):

@@ -27,6 +27,8 @@ from speedsheet.core.workload import Arrays
 _HINT = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 _TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _CAPABILITY = {"FP32": "fp32", "FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
+_WHERE = ("Exception from", "Check '", "FrontEnd API failed", "Model wasn't fully converted")
+_REASON_LETTERS = 240
 _READ_BACK = ("NUM_STREAMS", "INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING", "INFERENCE_PRECISION_HINT")
 
 
@@ -174,8 +176,15 @@ def _told(what: str) -> Iterator[None]:
     except (EngineFailed, BadInput):
         raise
     except Exception as error:
-        reason = [line for line in str(error).splitlines() if line and not line.startswith("Exception from")]
-        raise EngineFailed(f"{what}: {' '.join(reason)[:300]}") from error
+        raise EngineFailed(f"{what}: {_reason(str(error))}") from error
+
+
+def _reason(message: str) -> str:
+    """Return what OpenVINO means, without where in its sources it says so."""
+    lines = [line.strip() for line in message.splitlines()]
+    told = [line for line in lines if line and not line.startswith(_WHERE)]
+    reason = " ".join(told or lines)
+    return reason if len(reason) <= _REASON_LETTERS else f"{reason[:_REASON_LETTERS].rpartition(' ')[0]} ..."
 
 
 ENGINE = OpenVino()

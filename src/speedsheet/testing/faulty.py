@@ -1,7 +1,7 @@
 """Engines that fail on purpose, to show that the product sees it.
 
 `--engine speedsheet.testing.faulty:NAN`, and likewise STALE, SWAPPED, SCALED, DEAD, MISSING (outputs that are wrong),
-CRASH, HANG, RAISE (requests that do not end well). Each is right, or alive, until its `after`-th request.
+CRASH, HANG, RAISE (requests that do not end well, after some that do), PICKY (refuses a graph with shapes written in).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Request, Setup
+from speedsheet.core.errors import EngineFailed
 from speedsheet.core.workload import Arrays
 from speedsheet.testing.null import NullEngine, NullSession
 
@@ -24,9 +25,16 @@ Damage = Callable[[Arrays, Arrays], Arrays]
 class FaultyEngine:
     """The null engine with one fault: `damage` changes outputs, `accident` happens in a run."""
 
-    def __init__(self, name: str, damage: Damage | None = None, accident: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        damage: Damage | None = None,
+        accident: Callable[[], None] | None = None,
+        *,
+        picky: bool = False,
+    ) -> None:
         self.name = f"speedsheet.testing.faulty:{name}"
-        self._damage, self._accident = damage, accident
+        self._damage, self._accident, self._picky = damage, accident, picky
 
     def probe(self) -> EngineInfo | EngineUnavailable:
         """Always there."""
@@ -34,6 +42,8 @@ class FaultyEngine:
 
     def load(self, artifact: Artifact, setup: Setup, mark: Callable[[], None]) -> _FaultySession:
         """Parse the model."""
+        if self._picky and artifact.graph_name != "graph.onnx":
+            raise EngineFailed("the branches of If do not agree")
         return _FaultySession(NullEngine().load(artifact, setup, mark), self._damage, self._accident)
 
 
@@ -103,3 +113,4 @@ MISSING = FaultyEngine("MISSING", lambda _right, _before: {})
 CRASH = FaultyEngine("CRASH", accident=_die)
 HANG = FaultyEngine("HANG", accident=_sleep_on)
 RAISE = FaultyEngine("RAISE", accident=_refuse)
+PICKY = FaultyEngine("PICKY", picky=True)
