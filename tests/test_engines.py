@@ -48,7 +48,7 @@ def test_unknown_names_ask_what_was_meant():
     """A typing error costs one line."""
     with pytest.raises(UnknownName, match="did you mean openvino"):
         plugins.engine("openvno")
-    with pytest.raises(UnknownName, match="write package.module:ATTRIBUTE"):
+    with pytest.raises(UnknownName, match=r"write package\.module:ATTRIBUTE"):
         plugins.engine("speedsheet.testing.null:NOTHING")
     with pytest.raises(UnknownName, match="did you mean bert_128"):
         plugins.workload("bert128")

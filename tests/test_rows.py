@@ -196,7 +196,8 @@ def test_an_engine_that_refuses_written_shapes_gets_the_graph_with_free_ones(sma
 def test_workers_import_no_framework(small_model, tmp_path):
     """Nothing of TensorFlow, Keras or PyTorch is loaded where rows are prepared, audited and measured."""
     code = (
-        "import sys, speedsheet.bench.prepare, speedsheet.bench.audit, speedsheet.bench.measure, speedsheet.plugins as p;"
+        "import sys, speedsheet.plugins as p;"
+        "import speedsheet.bench.prepare, speedsheet.bench.audit, speedsheet.bench.measure;"
         "p.workloads(); [p.probe(name) for name in p.engine_names()];"
         "print(sorted({'tensorflow', 'keras', 'torch', 'tf2onnx'} & set(sys.modules)))"
     )
