@@ -10,8 +10,7 @@ from typing import Any
 import onnx
 
 from speedsheet import plugins
-from speedsheet.bench.job import Prepared
-from speedsheet.bench.worker import Say
+from speedsheet.bench.job import Prepared, Say
 from speedsheet.convert.count import count
 from speedsheet.convert.shapes import WHOLE_GRAPH
 from speedsheet.core.artifact import Artifact

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays, InputSpec, Limit
+
+#: What a task calls to tell its stage, the share of it that is done, and the seconds left.
+Say = Callable[[str, float | None, float | None], None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,9 @@ from typing import Any
 
 from speedsheet import plugins
 from speedsheet.bench.clients import Clients, bind
-from speedsheet.bench.job import Prepared
+from speedsheet.bench.job import Prepared, Say
 from speedsheet.bench.judge import DEFAULT_LIMITS, Kept, Verdict, judge
 from speedsheet.bench.reference import reference_outputs
-from speedsheet.bench.worker import Say
 from speedsheet.core.engine import Session, Setup
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.plan import LoadPlan

@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from speedsheet import plugins
-from speedsheet.bench.job import Prepared, request_from_json
+from speedsheet.bench.job import Prepared, Say, request_from_json
 from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
-from speedsheet.bench.worker import Say
 from speedsheet.convert.assemble import assemble
 from speedsheet.convert.data import data_pool, input_pool
 from speedsheet.convert.own import own_artifact, own_workload

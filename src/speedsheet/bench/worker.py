@@ -15,9 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from speedsheet.bench.job import Say
 from speedsheet.core.errors import SpeedsheetError
 
-Say = Callable[[str, float | None, float | None], None]
 _EVERY_S = 0.25
 
 
