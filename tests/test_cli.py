@@ -23,7 +23,8 @@ from speedsheet.core.request import Progress, RowRequest
 from speedsheet.core.samples import WINDOW, Samples
 from speedsheet.core.sheet import Sheet
 from speedsheet.records import store as records
-from speedsheet.sheets.as_json import document
+from speedsheet.sheets.as_json import content
+from speedsheet.sheets.document import Document
 
 PROGRAM = "import sys, test_cli; sys.exit(test_cli.main(sys.argv[1:], measure=test_cli.slow))"
 HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
@@ -126,6 +127,13 @@ WRONG = {
     "sheet --set =1": ("--set", "NAME=VALUE"),
     "sheet --set a=1 --set a=2": ("--set", "a is given twice"),
     "sheet --format cvs": ("--format", "csv"),
+    "sheet --lang fr": ("--lang", "'fr' is not a language of sheets", "en, zh"),
+    "run dlrm --lang": ("--lang", "speedsheet run --help"),
+    "sheet --price-per-hour free": ("--price-per-hour", "not an amount above zero"),
+    "sheet --price-per-hour 0": ("--price-per-hour", "not an amount above zero"),
+    "sheet --price-per-hour nan": ("--price-per-hour", "not an amount above zero"),
+    "sheet --currency EUR": ("--currency", "--price-per-hour"),
+    "sheet --price-per-hour 1 --currency doubloons": ("--currency", "1 to 8 letters"),
     "sheet --json --format csv": ("two formats", "one of them"),
     "sheet --suite frist": ("no suite is called 'frist'", "did you mean first"),
     "sheet --suite none.toml": ("none.toml", "No such file"),
@@ -283,7 +291,7 @@ def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "start"), [("markdown", "## First rows"), ("csv", "Model,Framework"), ("table", "First rows\n\n")]
+    ("shape", "start"), [("markdown", "## First rows"), ("csv", "Model,Framework"), ("table", "First rows\n20")]
 )
 def test_a_sheet_is_printed_in_the_format_asked_for(shape: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
     """On standard output; stages and the folder on standard error."""
@@ -299,7 +307,7 @@ def test_a_sheet_is_printed_in_the_format_asked_for(shape: str, start: str, caps
 def test_markdown_is_what_a_pipe_gets(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal and without a wish."""
     main(["sheet"], measure=Fake())
-    assert capsys.readouterr().out.startswith("## First rows\n\n| Model |")
+    assert capsys.readouterr().out.startswith("## First rows\n\n- **Date**: 20")
 
 
 def test_damaged_samples_cost_only_the_histogram(capsys: pytest.CaptureFixture[str]) -> None:
@@ -405,4 +413,6 @@ def test_the_document_is_the_sheet(capsys: pytest.CaptureFixture[str]) -> None:
         return sheets[0]
 
     assert main(["run", "dlrm", "--json"], measure=keeping) == 0
-    assert json.loads(capsys.readouterr().out) == document(sheets[0])
+    printed, wanted = json.loads(capsys.readouterr().out), content(Document.of(sheets[0]))
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", printed["document"].pop("date"))
+    assert printed | {"document": printed["document"] | {"date": None}} == wanted

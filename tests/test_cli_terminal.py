@@ -124,6 +124,30 @@ def test_the_live_view_draws_at_most_four_times_a_second() -> None:
     assert "40 s left" in shown.stream.getvalue()
 
 
+def test_the_live_view_tells_what_is_left_of_the_whole_sheet() -> None:
+    """A guess, in round figures; the bar gives way to it where the terminal is narrow."""
+    shown, clock = screen(terminal=True), Clock()
+    live = LiveView(shown, clock)
+    live.listen(Progress(1, 4, "m", "measuring", 0.5, 60.0, 754.0))
+    shown.console.print(live.picture())
+    assert "60 s left  about 13 min left in all" in shown.stream.getvalue()
+    assert all(len(line) <= 60 for line in shown.stream.getvalue().splitlines())
+    clock.now_s += 700
+    shown.console.print(live.picture())
+    assert "about 50 s left in all" in shown.stream.getvalue()
+
+
+def test_plain_lines_tell_what_is_left_of_the_whole_sheet() -> None:
+    """Beside the time left of the stage."""
+    shown = screen(terminal=False)
+    plain = PlainView(shown)
+    plain.listen(Progress(1, 4, "m", "measuring", 0.5, 83.0, 754.0))
+    plain.listen(Progress(1, 4, "m", "judging", sheet_left_s=3.0))
+    assert shown.stream.getvalue().splitlines() == [
+        "1/4 m · measuring (83 s left, about 13 min left in all)", "1/4 m · judging (about 10 s left in all)",
+    ]  # fmt: skip
+
+
 def test_plain_lines_tell_each_change_once() -> None:
     """A log grows by a line for a stage, not for a tick."""
     shown = screen(terminal=False)

@@ -21,10 +21,14 @@ from rich.console import Console
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.sheet import Sheet
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
-from speedsheet.sheets.columns import HALF_WIDTH, LATENCY, PUBLISHED, THROUGHPUT, numbered, show, verdict
-from speedsheet.sheets.digits import fraction, rounded
-from speedsheet.sheets.footnotes import Footnotes
+from speedsheet.sheets.chinese import CHINESE
+from speedsheet.sheets.columns import HALF_WIDTH, LATENCY, PUBLISHED, THROUGHPUT, verdict
+from speedsheet.sheets.cost import Price
+from speedsheet.sheets.digits import against, rounded
+from speedsheet.sheets.document import Document
+from speedsheet.sheets.front_matter import FrontMatter
 from speedsheet.sheets.letters import BLANK, clean, to_ascii
+from speedsheet.sheets.words import ENGLISH, Words
 
 GOLDEN = Path(__file__).parent / "golden"
 HOST = {
@@ -94,23 +98,41 @@ HOSTILE = replace(
     findings=(Finding("a|b`c", "text | with <b>html</b>\nand lines"),),
 )
 LATER = Measurement("mmoe", "tensorflow", "ranking", 51200, 8, "fp16").failed("interrupted", "skipped")
-SHEET = Sheet(HOST, (SERVED, SHORT, KILLED, WRONG, TINY, HOSTILE, LATER))
+INT8 = replace(
+    SERVED,
+    precision="int8",
+    precision_executed={"int8": 0.95, "fp32": 0.05},
+    throughput_samples_per_s=Throughput(140.25, 138.0, 142.5),
+    findings=(),
+)
+SHEET = Sheet(HOST, (SERVED, SHORT, INT8, KILLED, WRONG, TINY, HOSTILE, LATER))
+FRONT = FrontMatter(title="First rows", version="1.0", source="a published sheet, 2022")
 
 
-def terminal(sheet: Sheet, width: int, *, ascii_only: bool = False) -> str:
+def document(sheet: Sheet = SHEET, words: Words = ENGLISH, price: Price | None = None) -> Document:
+    return Document.of(sheet, FRONT, words=words, price=price, date="2026-11-23")
+
+
+def terminal(sheet: Document, width: int, *, ascii_only: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(as_terminal.render(sheet, width, "First rows", ascii_only=ascii_only))
+    console.print(as_terminal.render(sheet, width, ascii_only=ascii_only))
     return console.file.getvalue()
 
 
+EN, ZH = document(), document(words=CHINESE, price=Price(8.5, "CNY"))
 PRINTED = {
-    "sheet.md": lambda: as_markdown.render(SHEET, "First rows"),
-    "sheet.csv": lambda: as_csv.render(SHEET),
-    "sheet.json": lambda: as_json.render(SHEET),
-    "terminal-200.txt": lambda: terminal(SHEET, 200),
-    "terminal-80.txt": lambda: terminal(SHEET, 80),
-    "terminal-56.txt": lambda: terminal(SHEET, 56),
-    "terminal-80-ascii.txt": lambda: terminal(SHEET, 80, ascii_only=True),
+    "sheet.md": lambda: as_markdown.render(EN),
+    "sheet.csv": lambda: as_csv.render(EN),
+    "sheet.json": lambda: as_json.render(EN),
+    "sheet-zh.md": lambda: as_markdown.render(ZH),
+    "sheet-zh.csv": lambda: as_csv.render(ZH),
+    "terminal-200.txt": lambda: terminal(EN, 200),
+    "terminal-80.txt": lambda: terminal(EN, 80),
+    "terminal-56.txt": lambda: terminal(EN, 56),
+    "terminal-80-ascii.txt": lambda: terminal(EN, 80, ascii_only=True),
+    "terminal-zh-220.txt": lambda: terminal(ZH, 220),
+    "terminal-zh-80.txt": lambda: terminal(ZH, 80),
+    "terminal-zh-56.txt": lambda: terminal(ZH, 56),
 }
 
 
@@ -125,49 +147,42 @@ def test_a_sheet_is_printed_as_the_golden_file_has_it(name: str) -> None:
 
 def test_published_columns_come_first_under_their_published_names() -> None:
     """The sheet can be laid beside the published one, letter for letter."""
-    names = [column.name for column in numbered(Footnotes.of(SHEET))]
+    names = [EN.heading(column) for column in EN.columns]
     assert names[:7] == [
         "Model", "Framework", "Batch size", "Latency(msec)", "Throughput (samples per sec)", "Precision", "thread_num",
     ]  # fmt: skip
     assert names[7:] == ["±", "p50", "p90", "p99", "Engine", "Executed", "Gate", "Findings"]
-    assert next(csv.reader(io.StringIO(as_csv.render(SHEET))))[:7] == names[:7]
+    assert next(csv.reader(io.StringIO(as_csv.render(EN))))[:7] == names[:7]
 
 
 @pytest.mark.parametrize("row", [KILLED, WRONG, LATER])
 def test_a_row_that_failed_shows_no_speed_in_any_format(row: Measurement) -> None:
     """Its status stands where the latency would, its error in a note or a column."""
-    sheet = Sheet(HOST, (row,))
-    assert (show(LATENCY, row), show(THROUGHPUT, row), show(HALF_WIDTH, row)) == (row.status, BLANK, BLANK)
+    sheet = document(Sheet(HOST, (row,)), price=Price(1.0))
+    shown = [sheet.show(column, row) for column in (LATENCY, THROUGHPUT, HALF_WIDTH)]
+    assert shown == [row.status, BLANK, BLANK]
     assert row.error in as_markdown.render(sheet).replace("\\", "")
     line = next(csv.DictReader(io.StringIO(as_csv.render(sheet))))
     assert (line["Latency(msec)"], line["Throughput (samples per sec)"]) == ("", "")
     assert (line["Status"], line["Error"]) == (row.status, row.error)
-    data = as_json.document(sheet)["rows"][0]
+    assert line["Cost per million samples"] == ""
+    data = as_json.content(sheet)["rows"][0]
     assert (data["latency_ms"]["mean"], data["throughput_samples_per_s"]["value"]) == (None, None)
+    assert data["cost_per_million_samples"]["value"] is None
 
 
 def test_json_keeps_every_key_and_every_digit() -> None:
     """What a script reads is what was measured; NaN and infinity are null, and the text is ASCII."""
     odd = replace(SERVED, wall_s=math.nan, load_ms=math.inf, latency_ms=Latency(mean=0.1 + 0.2))
-    text = as_json.render(Sheet({"x": -math.inf}, (odd,)))
+    text = as_json.render(document(Sheet({"x": -math.inf}, (odd,))))
     assert text.isascii()
     data = json.loads(text, parse_constant=pytest.fail)
     (row,) = data["rows"]
-    assert list(data) == ["schema", "host", "rows"]
+    assert list(data) == ["schema", "document", "host", "rows"]
     assert row["latency_ms"]["mean"] == 0.1 + 0.2
     assert (row["wall_s"], row["load_ms"], data["host"]["x"]) == (None, None, None)
-    assert set(row) == set(LATER.to_json())
-
-
-def test_each_note_is_written_once() -> None:
-    """Two rows with one finding share its number; every blank of a measured row has a note."""
-    notes = Footnotes.of(SHEET)
-    assert len(set(notes.notes)) == len(notes.notes)
-    assert notes.notes.count(FALLBACK) == 1
-    assert notes.numbers(TINY) == ()
-    assert {notes.notes[number - 1].code for number in notes.numbers(HOSTILE)} == {
-        "a|b`c", "few_requests", "not_judged", "not_audited",
-    }  # fmt: skip
+    assert set(row) == {*LATER.to_json(), "cost_per_million_samples"}
+    assert set(row["cost_per_million_samples"].values()) == {None, 0.95}
 
 
 @given(st.text())
@@ -184,17 +199,17 @@ def test_any_text_stays_one_markdown_cell(text: str) -> None:
 @given(st.text())
 def test_any_text_stays_one_csv_cell(text: str) -> None:
     """A model's name reads back whole, on one line, and no spreadsheet computes it."""
-    rows = list(csv.reader(io.StringIO(as_csv.render(Sheet({}, (replace(SERVED, model=text),))))))
+    rows = list(csv.reader(io.StringIO(as_csv.render(document(Sheet({}, (replace(SERVED, model=text),)))))))
     assert len(rows) == 2
     assert rows[1][0] == as_csv.neutral(text)
     assert not rows[1][0].startswith(("=", "+", "-", "@"))
     assert rows[1][0].removeprefix("'") == clean(text).removeprefix("'")
 
 
-@given(st.text(), st.integers(20, 200))
-def test_no_line_is_wider_than_the_terminal(text: str, width: int) -> None:
+@given(st.text(), st.integers(20, 200), st.sampled_from([ENGLISH, CHINESE]))
+def test_no_line_is_wider_than_the_terminal(text: str, width: int, words: Words) -> None:
     """Any name at any width: rows fit, and no control character reaches the terminal."""
-    drawn = as_terminal.render(Sheet({}, (replace(SERVED, model=text), KILLED)), width).plain
+    drawn = as_terminal.render(document(Sheet({}, (replace(SERVED, model=text), KILLED)), words), width).plain
     assert clean(drawn) == " ".join(drawn.split())
     widest = max(cell_len(line) for line in drawn.splitlines())
     assert widest <= max(width, 46)  # the longest piece that is not broken
@@ -233,32 +248,53 @@ def test_digits_follow_the_interval(value: float, half: float | None, text: str)
     [
         (Gate(), None),
         (Gate(passed=True), "pass"),
-        (Gate(passed=True, metric="centred_cosine", value=0.99932, limit=0.9), "pass, cosine .9993"),
-        (Gate(passed=True, metric="centred_cosine", value=1.0, limit=0.9), "pass, cosine 1.0000"),
-        (Gate(passed=True, metric="centred_cosine", value=0.999999, limit=0.9), "pass, cosine >.9999"),
-        (Gate(passed=False, metric="centred_cosine", value=-0.5, limit=0.9), "FAIL, cosine -.5000 < .9000"),
-        (Gate(passed=False, metric="relative_error", value=0.25, limit=0.05), "FAIL, relative error 0.250 > 0.0500"),
+        (Gate(passed=True, metric="centred_cosine", value=0.99932, limit=0.9), "pass, cosine .9993 ≥ .9"),
+        (Gate(passed=True, metric="centred_cosine", value=1.0, limit=0.9), "pass, cosine 1.0000 ≥ .9"),
+        (Gate(passed=True, metric="centred_cosine", value=0.999999, limit=0.9), "pass, cosine >.9999 ≥ .9"),
+        (Gate(passed=False, metric="centred_cosine", value=-0.5, limit=0.9), "FAIL, cosine -.5000 < .9"),
+        (Gate(passed=False, metric="relative_error", value=0.25, limit=0.05), "FAIL, error 0.25 > 0.05"),
+        (
+            Gate(passed=True, metric="absolute_error", value=1.234e-7, limit=4e-7),
+            "pass, absolute error 1.2e-07 ≤ 4e-07",
+        ),
         (Gate(passed=False, metric="finite", value=None, limit=None), "FAIL"),
+        (Gate(passed=False, metric="non_finite", value=3.0, limit=0.0), "FAIL, NaN or infinite 3 > 0"),
+        (Gate(passed=True, metric="of_a_stranger", value=0.5, limit=None), "pass, of a stranger 0.5"),
     ],
 )
 def test_the_gate_says_its_verdict(gate: Gate, text: str | None) -> None:
-    """The word, the number that decided, and where it failed the limit; almost 1 is not written as 1."""
-    assert verdict(gate) == text
+    """The word, the number that decided, and the limit that it was held to; almost 1 is not written as 1."""
+    assert verdict(gate, ENGLISH) == text
 
 
-def test_a_similarity_is_never_rounded_up_to_one() -> None:
-    """.99995 and above, short of 1, says so."""
-    assert [fraction(x) for x in (0.99994, 0.99996, -0.99999)] == [".9999", ">.9999", "<-.9999"]
+@given(st.floats(-1, 1), st.sampled_from([0.85, 0.9, 0.97, 0.9995]))
+def test_a_similarity_is_seen_on_its_side_of_the_limit(value: float, limit: float) -> None:
+    """.94996 against .95 is not written .9500; what is short of 1 is not written as 1."""
+    said, sign, bound = against(value, limit, more_is_better=True).split()
+    assert float(bound) == limit
+    assert sign == ("≥" if value >= limit else "<")
+    if not said.startswith((">", "<")):
+        assert (float(said) >= limit) == (value >= limit)
+        assert (float(said) == 1) == (value == 1)
+
+
+@given(st.floats(1e-12, 1e3), st.floats(1e-9, 10).map(lambda limit: float(f"{limit:g}")))
+def test_an_error_is_seen_on_its_side_of_the_limit(value: float, limit: float) -> None:
+    """However near it is."""
+    said, sign, bound = against(value, limit, more_is_better=False).split()
+    assert float(bound) == limit
+    assert sign == ("≤" if value <= limit else ">")
+    assert (float(said) <= limit) == (value <= limit)
 
 
 def test_colour_carries_nothing_that_words_do_not() -> None:
     """With colour the text is the same; without it there is no escape sequence."""
     coloured = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard", legacy_windows=False)
-    coloured.print(as_terminal.render(SHEET, 80, "First rows"))
+    coloured.print(as_terminal.render(EN, 80))
     text = coloured.file.getvalue()
     assert "\x1b[" in text
-    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == terminal(SHEET, 80)
-    assert "\x1b" not in terminal(SHEET, 80)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == terminal(EN, 80)
+    assert "\x1b" not in terminal(EN, 80)
 
 
 def test_a_summary_is_one_line() -> None:
@@ -270,24 +306,32 @@ def test_a_summary_is_one_line() -> None:
 
 def test_ascii_has_a_stand_in_for_each_of_our_signs() -> None:
     """Where the stream has no other letters, nothing of ours becomes a question mark."""
-    assert "?" not in terminal(Sheet(HOST, (SERVED, SHORT, KILLED, LATER)), 80, ascii_only=True)
-    assert to_ascii(f"─█▏▍▋±·…{BLANK}━╌ü") == "-#..#+-|~-=-?"
+    assert "?" not in terminal(document(Sheet(HOST, (SERVED, SHORT, KILLED, LATER))), 80, ascii_only=True)
+    assert to_ascii(f"─█▏▍▋±≤≥·…{BLANK}━╌ü") == "-#..#+-<=>=|~-=-?"
 
 
 def test_sheets_are_written_whole_and_never_over_one_another(tmp_path: Path) -> None:
     """Three files in a folder named by the time; the same second gets another name."""
-    folders = {files.write(SHEET, tmp_path, "First rows") for _ in range(3)}
+    folders = {files.write(EN, tmp_path) for _ in range(3)}
     assert len(folders) == 3
     for folder in folders:
         assert sorted(path.name for path in folder.iterdir()) == ["sheet.csv", "sheet.json", "sheet.md"]
-        assert (folder / "sheet.md").read_text(encoding="utf-8") == as_markdown.render(SHEET, "First rows")
-        assert (folder / "sheet.csv").read_bytes().decode() == as_csv.render(SHEET)
+        assert (folder / "sheet.md").read_text(encoding="utf-8") == as_markdown.render(EN)
+        assert (folder / "sheet.csv").read_bytes().decode() == as_csv.render(EN)
     assert {path.name for path in tmp_path.iterdir()} == {folder.name for folder in folders}
+
+
+def test_a_spreadsheet_sees_that_chinese_csv_is_utf8(tmp_path: Path) -> None:
+    """It begins with a byte order mark; what is printed does not."""
+    kept = (files.write(ZH, tmp_path) / "sheet.csv").read_bytes()
+    assert kept.decode("utf-8-sig") == as_csv.render(ZH)
+    assert kept.startswith(b"\xef\xbb\xbf")
+    assert as_csv.render(ZH).startswith("模型,框架,批大小,延迟(msec),吞吐量(samples per sec),精度,线程数(thread_num),")
 
 
 def test_every_published_column_is_in_every_table() -> None:
     """One declaration serves Markdown and the terminal alike."""
-    heading = as_markdown.render(SHEET).splitlines()[0]
+    heading = next(line for line in as_markdown.render(EN).splitlines() if line.startswith("|"))
     for column in PUBLISHED:
         assert column.name in heading.replace("\\", "")
 

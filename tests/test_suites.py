@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from speedsheet.core.errors import SpeedsheetError, UsageError
 from speedsheet.core.request import RowRequest
 from speedsheet.sheets import suite
+from speedsheet.sheets.front_matter import FrontMatter
 
 
 def parse(text: str) -> suite.Suite:
@@ -29,6 +31,54 @@ def test_the_shipped_suite_is_the_first_rows_of_the_published_sheet() -> None:
     assert {row.engine for row in first.requests} == {"auto"}
     assert first.title
     assert "first" in suite.shipped()
+
+
+PUBLISHED = """
+    resnet34 32 fp16 16; resnet50 16 fp16 12; resnet50_v1p5 16 fp16 12; resnet101 16 fp16 8; densenet101 8 fp16 12;
+    mobilenet_v2 32 fp16 12; bert_128 8 fp16 8; bert_256 4 fp16 8; bert_512 2 fp16 8; bert_large_384 1 fp16 8;
+    xlnet 8 fp16 8; deepfm 1024 fp16 8; dlrm 1024 fp16 8; dssm_mock 8 fp16 16; dlrm_1M 1024 fp16 8;
+    mmoe 51200 fp16 16; wdl 1200 fp16 16;
+    resnet34 32 int8 16; resnet50 16 int8 16; resnet50_v1p5 16 int8 16; resnet101 16 int8 12
+"""
+
+
+def test_the_published_suite_is_the_whole_published_sheet() -> None:
+    """All 21 rows in published order, at their batch size and thread_num; the source is named in both languages."""
+    asked = suite.load("stcp920")
+    assert [(r.model, str(r.batch_size), r.precision, str(r.thread_num)) for r in asked.requests] == [
+        tuple(row.split()) for row in PUBLISHED.split(";")
+    ]
+    for lang in ("en", "zh"):
+        front = asked.front_in(lang)
+        assert "Stream Computing" in front.source
+        assert "V1.2.0.RC1" in front.version
+        assert (front.hardware, front.date, front.publisher) == (None, None, None)  # the host's, not the card's
+    assert asked.front_in("zh").title != asked.front_in("en").title == asked.title
+
+
+def test_a_suite_says_what_stands_above_its_rows() -> None:
+    """Every field of the front matter; a date may be TOML's own; a language says anew what it wants to."""
+    found = parse("""
+        [suite]
+        title = "Rows"
+        [document]
+        publisher = "P"
+        version = "V1"
+        date = 2022-02-24
+        tool = "T"
+        software = "S"
+        hardware = "H"
+        clock_note = "C"
+        source = "O"
+        [document.zh]
+        title = "表"
+        [[row]]
+        model = "dlrm"
+    """)
+    assert found.front == FrontMatter("Rows", "P", "V1", "2022-02-24", "T", "S", "H", "C", "O")
+    assert found.front_in("zh") == replace(found.front, title="表")
+    assert found.front_in("en") == found.front
+    assert parse('[suite]\ntitle = "a"\n[document]\ntitle = "b"\n[[row]]\nmodel = "m"').title == "b"
 
 
 def test_every_shipped_suite_parses() -> None:
@@ -77,7 +127,7 @@ def test_an_absolute_model_stays_where_it_is() -> None:
 
 
 WRONG = {
-    'model = "x"': ("unknown key 'model'", "known: row, suite"),
+    'model = "x"': ("unknown key 'model'", "known: document, row, suite"),
     "[[row]]\nbatch_size = 1": ("row 1", "names no model"),
     '[[row]]\nmodel = "a"\n[[row]]\nmodel = "b"\nbatchsize = 1': ("row 2", "did you mean 'batch_size'"),
     '[[row]]\nmodel = "a"\nbatch_size = 0': ("row 1, batch_size", "0 is not"),
@@ -92,6 +142,11 @@ WRONG = {
     '[[row]]\nmodel = "a"\nstrict_precision = 1': ("strict_precision", "true or false"),
     '[[row]]\nmodel = ""': ("model", "empty"),
     '[suite]\ntitel = "x"\n[[row]]\nmodel = "a"': ("[suite]", "did you mean 'title'"),
+    '[document]\nversoin = "1"\n[[row]]\nmodel = "a"': ("[document]", "did you mean 'version'"),
+    '[document]\nversion = 1\n[[row]]\nmodel = "a"': ("[document], version", "1 is not text"),
+    '[document.zh]\ntitel = "x"\n[[row]]\nmodel = "a"': ("[document], zh", "did you mean 'title'"),
+    '[document]\nzh = "x"\n[[row]]\nmodel = "a"': ("[document], zh", "not a table"),
+    'document = 1\n[[row]]\nmodel = "a"': ("not a suite", "[suite]"),
     "[suite]": ("0 rows", "[[row]]"),
     "row = 1": ("not a suite", "[[row]]"),
     "suite = 1": ("not a suite", "[suite]"),

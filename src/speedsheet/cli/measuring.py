@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.text import Text
@@ -15,31 +16,37 @@ from speedsheet.cli.seam import Measure, bench
 from speedsheet.cli.view import view
 from speedsheet.core.errors import BadInput, BadModel, RecordDamaged, UsageError
 from speedsheet.core.request import RowRequest
-from speedsheet.core.sheet import Sheet
 from speedsheet.plugins import workload
 from speedsheet.records import store
 from speedsheet.records.places import data_folder
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
+from speedsheet.sheets.document import Document
+from speedsheet.sheets.front_matter import FrontMatter
 
 _NS_PER_MS = 1e6
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """A measured sheet, the format in which it was printed, and the exit code."""
+    """A measured sheet as it was set, the format in which it was printed, and the exit code."""
 
-    sheet: Sheet
+    document: Document
     shape: str
     code: int
 
 
-def measured(requests: Sequence[RowRequest], options: Options, title: str, measure: Measure | None) -> Done:
+def measured(requests: Sequence[RowRequest], options: Options, front: FrontMatter, measure: Measure | None) -> Done:
     """Measure the rows, print the sheet on standard output, and write it beside the records.
 
     Raises UsageError before anything is measured where the command can be known to be wrong.
     """
     out, told = screen.output(), screen.errors()
     shape = options.format_for(terminal=out.terminal)
+    words, price, date = options.words, options.price, datetime.now(UTC).date().isoformat()
+    if shape != "json" and not out.has(words.title):
+        raise UsageError(
+            f"standard output cannot write the letters of --lang {words.lang}", do="set PYTHONIOENCODING=utf-8"
+        )
     folder = _writable(options.out or data_folder())
     for request in requests:
         _refuse(request)
@@ -53,21 +60,22 @@ def measured(requests: Sequence[RowRequest], options: Options, title: str, measu
             listen=live.listen,
             finished=live.finished,
         )
+    document = Document.of(sheet, front, words=words, price=price, date=date)
     if told.terminal:
         told.write("\n")
     try:
-        kept = f"sheet: {files.write(sheet, folder / 'sheets', title)}"
+        kept = f"sheet: {files.write(document, folder / 'sheets')}"
     except OSError as error:  # what was measured is printed all the same
         kept = f"speedsheet: the sheet was not written: {error}"
-    _print(sheet, shape, title, out)
+    _print(document, shape, out)
     told.write(kept + "\n")
-    return Done(sheet, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
+    return Done(document, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
 
 
-def show_spread(sheet: Sheet) -> None:
+def show_spread(document: Document) -> None:
     """Draw the latencies of each measured row from its record's raw samples."""
     out = screen.output()
-    for row in sheet.rows:
+    for row in document.sheet.rows:
         if row.status != "ok" or row.record is None:
             continue
         try:
@@ -77,19 +85,20 @@ def show_spread(sheet: Sheet) -> None:
             continue
         marks = {"p50": row.latency_ms.p50, "p90": row.latency_ms.p90, "p99": row.latency_ms.p99}
         name = " · ".join(part for part in (Path(row.model).name, row.engine) if part)
-        drawn = as_histogram.render(name, latency_ms, marks, min(out.width, 100), ascii_only=out.ascii_only)
+        width, words = min(out.width, 100), document.words
+        drawn = as_histogram.render(name, latency_ms, marks, width, words=words, ascii_only=out.ascii_only)
         out.show(Text(f"\n{drawn}"))
 
 
-def _print(sheet: Sheet, shape: str, title: str, out: screen.Screen) -> None:
+def _print(document: Document, shape: str, out: screen.Screen) -> None:
     if shape == "table":
-        out.show(as_terminal.render(sheet, out.width, title, ascii_only=out.ascii_only))
+        out.show(as_terminal.render(document, out.width, ascii_only=out.ascii_only))
     elif shape == "markdown":
-        out.write(as_markdown.render(sheet, title))
+        out.write(as_markdown.render(document))
     elif shape == "csv":
-        out.write(as_csv.render(sheet))
+        out.write(as_csv.render(document))
     else:
-        out.write(as_json.render(sheet))
+        out.write(as_json.render(document))
     out.stream.flush()
 
 

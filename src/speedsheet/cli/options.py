@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,10 @@ from speedsheet.core.units import parse_duration_s
 
 if TYPE_CHECKING:
     from speedsheet.core.request import RowRequest
+    from speedsheet.sheets.cost import Price
+    from speedsheet.sheets.words import Words
 
+_LONGEST_CURRENCY = 8
 FORMATS = ("table", "markdown", "csv", "json")
 DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
@@ -61,6 +65,33 @@ def read_precision(text: str) -> str:
     return parse_precision(text)
 
 
+def read_language(text: str) -> Words:
+    """Read the name of a language of sheets."""
+    from speedsheet.sheets.languages import parse_language
+
+    return parse_language(text)
+
+
+def read_amount(text: str) -> float:
+    """Read an amount of money above zero."""
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = math.nan
+    if not (math.isfinite(amount) and amount > 0):
+        raise UsageError(f"{text!r} is not an amount above zero", do="write a number: 1.25")
+    return amount
+
+
+def read_currency(text: str) -> str:
+    """Read a short word that is printed behind amounts."""
+    from speedsheet.sheets.letters import clean
+
+    if not clean(text) or len(clean(text)) > _LONGEST_CURRENCY:
+        raise UsageError(f"{text!r} is not a currency", do=f"write 1 to {_LONGEST_CURRENCY} letters: EUR")
+    return clean(text)
+
+
 def read_input(text: str) -> Any:
     """Read NAME=SHAPE:DTYPE[:LOW:HIGH] into an InputSpec."""
     from speedsheet.convert.own import parse_input
@@ -73,6 +104,8 @@ DURATION = Read("duration", parse_duration_s)
 PAIR = Read("pair", read_pair)
 PRECISION = Read("precision", read_precision)
 INPUT = Read("input", read_input)
+LANGUAGE = Read("language", read_language)
+AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
 _MEASURING = (
     click.option("--engine", metavar="auto|NAME", help="Engine to run on; auto tries each and takes the best."),
@@ -90,6 +123,10 @@ _MEASURING = (
     click.option("--resume", is_flag=True, help="Measure only rows that have no record yet."),
     click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where records and sheets go."),
     click.option("--format", "shape", type=click.Choice(FORMATS), help="Default: table in a terminal, else markdown."),
+    click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh",
+                 help="Language of the sheet; English by default."),
+    click.option("--price-per-hour", type=AMOUNT, metavar="X", help="Show what a million samples cost at that price."),
+    click.option("--currency", type=CURRENCY, metavar="NAME", help="The currency of that price: EUR, CNY, ..."),
     click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
     DEBUG,
 )  # fmt: skip
@@ -120,7 +157,19 @@ class Options:
     resume: bool
     out: Path | None
     shape: str | None
+    words: Words
+    price_per_hour: float | None
+    currency: str | None
     as_json: bool
+
+    @property
+    def price(self) -> Price | None:
+        """The machine's price, where one was given. Raises UsageError for a currency without a price."""
+        from speedsheet.sheets.cost import Price
+
+        if self.price_per_hour is None and self.currency:
+            raise UsageError("--currency is of no price", do="give --price-per-hour X too")
+        return None if self.price_per_hour is None else Price(self.price_per_hour, self.currency or "")
 
     def over(self, request: RowRequest) -> RowRequest:
         """Return a row's request with what was given on the command line in place of its own."""

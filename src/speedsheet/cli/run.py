@@ -34,6 +34,7 @@ def verb(
     from speedsheet.cli.measuring import measured, show_spread
     from speedsheet.core.errors import UsageError
     from speedsheet.core.request import RowRequest
+    from speedsheet.sheets.front_matter import FrontMatter
 
     options = Options(**given)
     names = [spec.name for spec in inputs]
@@ -42,7 +43,7 @@ def verb(
             raise UsageError(f"{name} is given twice", where="--input", do="give each input once")
     carried = mapping("--carry", carry)
     requests = [options.over(RowRequest(model, inputs=inputs, data=data, carry=carried)) for model in models]
-    done = measured(requests, options, "", measure)
+    done = measured(requests, options, FrontMatter(), measure)
     if done.shape == "table":
-        show_spread(done.sheet)
+        show_spread(done.document)
     return done.code

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-_LETTERS = "─█▏±·…\N{EN DASH}━"
+_LETTERS = "─█▏±≤≥·…\N{EN DASH}━"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,10 @@ class Screen:
     def width(self) -> int:
         """Cells on a line."""
         return self.console.width
+
+    def has(self, letters: str) -> bool:
+        """Whether these letters can be written here."""
+        return _encodes(self.stream, letters)
 
     def write(self, text: str) -> None:
         """Write lines as they are, however long."""
@@ -55,12 +59,15 @@ def errors() -> Screen:
 def _screen(stream: TextIO) -> Screen:
     from rich.console import Console
 
-    try:
-        _LETTERS.encode(stream.encoding or "ascii")
-    except (UnicodeEncodeError, LookupError):
-        ascii_only = True
-    else:
-        ascii_only = False
+    ascii_only = not _encodes(stream, _LETTERS)
     if hasattr(stream, "reconfigure"):  # a model's name may hold letters that even a UTF-8 stream refuses
         stream.reconfigure(errors="replace")
     return Screen(stream, Console(file=stream, highlight=False, markup=False, emoji=False), ascii_only)
+
+
+def _encodes(stream: TextIO, letters: str) -> bool:
+    try:
+        letters.encode(stream.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True

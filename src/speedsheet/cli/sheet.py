@@ -28,4 +28,5 @@ def verb(measure: Measure | None, /, suite: str, **given: Any) -> int:
     asked = load(suite)
     if options.budget_s is None:
         options = replace(options, budget_s=asked.budget_s)
-    return measured([options.over(request) for request in asked.requests], options, asked.title, measure).code
+    front = asked.front_in(options.words.lang)
+    return measured([options.over(request) for request in asked.requests], options, front, measure).code

@@ -20,7 +20,8 @@ from speedsheet.sheets.letters import clean, to_ascii
 
 _REDRAWS_PER_S = 1  # the clients are being timed on the same cores
 _QUICKEST_S = 0.25
-_BAR_CELLS = 30
+_BAR_CELLS, _SHARE_CELLS = 30, 7
+_TWO_MINUTES_S = 120
 
 
 class View(Protocol):
@@ -72,8 +73,11 @@ class PlainView(SilentView):
         if (progress.row, progress.stage) == self._last:
             return
         self._last = (progress.row, progress.stage)
-        left = "" if progress.remaining_s is None else f" ({format_duration(progress.remaining_s)} left)"
-        self._write(f"{_heading(progress)}{left}")
+        left = [
+            *([] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]),
+            *([] if progress.sheet_left_s is None else [f"about {_roughly(progress.sheet_left_s)} left in all"]),
+        ]
+        self._write(_heading(progress) + (f" ({', '.join(left)})" if left else ""))
 
     def finished(self, row: Measurement) -> None:
         """Write the row in a few words."""
@@ -117,7 +121,9 @@ class LiveView:
         if progress is None:
             return Group(Text("starting"))
         lines = [Text(self._letters(_heading(progress)), "bold", no_wrap=True, overflow="ellipsis")]
-        below = self._letters("  ".join(part for part in (_bar(progress), self._left(progress)) if part))
+        left = self._left(progress)
+        room = self._screen.width - sum(len(part) + 2 for part in left) - _SHARE_CELLS
+        below = self._letters("  ".join([*_bar(progress, min(_BAR_CELLS, max(room, 0))), *left]))
         return Group(*lines, *([Text(below, no_wrap=True)] if below else []))
 
     def __enter__(self) -> Self:
@@ -129,10 +135,14 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def _left(self, progress: Progress) -> str:
-        if progress.remaining_s is None:
-            return ""
-        return f"{format_duration(max(progress.remaining_s - (self._clock() - self._told_s), 0.0))} left"
+    def _left(self, progress: Progress) -> list[str]:
+        """Say how long the stage and the whole sheet still take, counted on since they were told."""
+        since_s = self._clock() - self._told_s
+        stage_s, sheet_s = progress.remaining_s, progress.sheet_left_s
+        return [
+            *([] if stage_s is None else [f"{format_duration(max(stage_s - since_s, 0.0))} left"]),
+            *([] if sheet_s is None else [f"about {_roughly(max(sheet_s - since_s, 0.0))} left in all"]),
+        ]
 
     def _letters(self, text: str) -> str:
         return to_ascii(text) if self._screen.ascii_only else text
@@ -142,9 +152,18 @@ def _heading(progress: Progress) -> str:
     return f"{progress.row}/{progress.rows} {clean(progress.label)} · {clean(progress.stage)}"
 
 
-def _bar(progress: Progress) -> str:
+def _bar(progress: Progress, cells: int) -> list[str]:
+    """Draw how much of the stage is done, where that is known."""
     if progress.done is None:
-        return ""
+        return []
     share = min(max(progress.done, 0.0), 1.0)
-    full = round(share * _BAR_CELLS)
-    return f"{'━' * full}{'╌' * (_BAR_CELLS - full)} {share:4.0%}".replace("%", " %")
+    full = round(share * cells)
+    bar = f"{'━' * full}{'╌' * (cells - full)} " if cells else ""
+    return [f"{bar}{share:4.0%}".replace("%", " %")]
+
+
+def _roughly(seconds: float) -> str:
+    """Write a guess with no more digits than it deserves: tens of seconds below two minutes, then minutes."""
+    if seconds < _TWO_MINUTES_S:
+        return format_duration(max(round(seconds / 10) * 10, 10))
+    return format_duration(round(seconds / 60) * 60)

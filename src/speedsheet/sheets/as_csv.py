@@ -1,4 +1,4 @@
-"""A sheet as CSV, for spreadsheets and scripts: numbers as measured, not rounded."""
+"""A sheet as CSV, for spreadsheets and scripts: one table in the suite's order, numbers as measured, not rounded."""
 
 from __future__ import annotations
 
@@ -7,27 +7,33 @@ import io
 import math
 
 from speedsheet.core.measurement import Measurement
-from speedsheet.core.sheet import Column, Sheet
-from speedsheet.sheets.columns import PUBLISHED, columns
+from speedsheet.core.sheet import Column
+from speedsheet.sheets.columns import COST, PUBLISHED, columns, heading
+from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import clean
+from speedsheet.sheets.words import Words
 
 _FORMULA = ("=", "+", "-", "@")
+_SIGNS = str.maketrans({"±": "+-", "≤": "<=", "≥": ">="})
 
 
-def render(sheet: Sheet) -> str:
-    """Return one line a row, published columns first under their published names; blank is unmeasured.
+def render(document: Document) -> str:
+    """Return one line a row, published columns first; blank is unmeasured. Headings are in the document's language.
 
     Findings are their codes; Status and Error say why a row has no number.
     """
+    words = document.words
     declared = (
-        *columns(lambda row: " ".join(dict.fromkeys(note.code for note in row.findings)) or None),
+        *columns(
+            words, lambda row: " ".join(dict.fromkeys(note.code for note in row.findings)) or None, document.price
+        ),
         Column("Status", "", "", lambda row: row.status),
         Column("Error", "", "", lambda row: row.error),
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([_header(column) for column in declared])
-    writer.writerows([_cell(column, row) for column in declared] for row in sheet.rows)
+    writer.writerow([_header(column, words) for column in declared])
+    writer.writerows([_cell(column, row) for column in declared] for row in document.sheet.rows)
     return text.getvalue()
 
 
@@ -37,13 +43,15 @@ def neutral(text: str) -> str:
     return f"'{one_line}" if one_line.startswith(_FORMULA) else one_line
 
 
-def _header(column: Column) -> str:
-    name = column.name.replace("±", "+-")
-    return f"{name} ({column.unit})" if column.unit and column not in PUBLISHED else name
+def _header(column: Column, words: Words) -> str:
+    name = heading(column, words).translate(_SIGNS)
+    return f"{name} ({column.unit})" if column.unit and column.name != COST and column not in PUBLISHED else name
 
 
 def _cell(column: Column, row: Measurement) -> str:
     value = column.value(row)
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return ""
-    return neutral(value) if isinstance(value, str) else repr(value)
+    if not isinstance(value, str):
+        return repr(value)
+    return neutral(value.translate(_SIGNS) if column.name == "Gate" else value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from textwrap import wrap
 
 import numpy as np
 from numpy.typing import NDArray
 
 from speedsheet.sheets.digits import rounded
 from speedsheet.sheets.letters import to_ascii
+from speedsheet.sheets.words import ENGLISH, Words
+from speedsheet.sheets.wrapping import wrapped
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _HEAVY_TAIL = 4.0
@@ -23,6 +24,7 @@ def render(
     marks: Mapping[str, float | None],
     width: int,
     *,
+    words: Words = ENGLISH,
     ascii_only: bool = False,
 ) -> str:
     """Return a histogram of latencies, shape (requests,) in ms, on lines of at most `width` cells.
@@ -31,14 +33,14 @@ def render(
     four medians, the bins above 99 % of the requests are logarithmic (all bins, where there are few requests).
     """
     if latency_ms.size == 0:
-        return f"{title}: no requests"
+        return words.no_requests.format(name=title)
     edges, said = _edges(latency_ms)
     counts, _ = np.histogram(latency_ms, edges)
     labels = _labels(edges)
     named = _named(edges, marks)
     label, number = max(map(len, labels)), len(str(counts.max()))
     room = max(width - label - number - max(map(len, named)) - 6, 8)
-    lines = wrap(f"{title}: latency in ms of {latency_ms.size} requests, {said}", width)
+    lines = wrapped(words.spread.format(name=title, n=latency_ms.size, bins=words.bins[said]), width)
     for text, count, name in zip(labels, counts, named, strict=True):
         bar = _bar(count / counts.max() * room)
         lines.append(f"  {text:>{label}}  {bar:<{room}} {count:>{number}} {name}".rstrip())
@@ -47,19 +49,19 @@ def render(
 
 
 def _edges(latency_ms: NDArray[np.float64]) -> tuple[NDArray[np.float64], str]:
-    """Return the bins' edges, and in words how they were cut."""
+    """Return the bins' edges, and the name of how they were cut."""
     low, high = float(latency_ms.min()), float(latency_ms.max())
     if not low < high:
-        return np.array([low, high * 1.001 + 1e-9]), "one bin"
+        return np.array([low, high * 1.001 + 1e-9]), "one"
     bins = int(min(_BINS, max(5, np.sqrt(latency_ms.size))))
     if low <= 0 or high <= _HEAVY_TAIL * float(np.median(latency_ms)):
-        return np.linspace(low, high, bins + 1), "equal bins"
+        return np.linspace(low, high, bins + 1), "equal"
     first, last = np.quantile(latency_ms, [0.005, 0.99])
     if bins < _BINS or not low < first < last < high:
-        edges, said = np.geomspace(low, high, bins + 1), "logarithmic bins"
+        edges, said = np.geomspace(low, high, bins + 1), "logarithmic"
     else:
         bulk, tail = np.linspace(first, last, bins - _TAIL_BINS), np.geomspace(last, high, _TAIL_BINS + 1)
-        edges, said = np.concatenate([[low], bulk, tail[1:]]), "equal bins to 99 %, logarithmic above"
+        edges, said = np.concatenate([[low], bulk, tail[1:]]), "mixed"
     edges[0], edges[-1] = low, high  # so that rounding leaves neither end out
     return edges, said
 

@@ -1,32 +1,28 @@
-"""A sheet as Markdown: one table, numbered notes, the host."""
+"""A sheet as Markdown: front matter, a table for each precision, numbered notes, the host, how to read it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
-from speedsheet.core.sheet import Sheet
-from speedsheet.sheets.columns import host_line, is_number, numbered, show
-from speedsheet.sheets.footnotes import Footnotes
+from speedsheet.sheets.columns import is_number
+from speedsheet.sheets.document import Document, Section
+from speedsheet.sheets.footnotes import Note
 from speedsheet.sheets.letters import clean
 
 
-def render(sheet: Sheet, title: str = "") -> str:
+def render(document: Document) -> str:
     """Return the sheet as GitHub-flavoured Markdown, numbers rounded as their intervals allow."""
-    notes = Footnotes.of(sheet)
-    columns = numbered(notes)
-    table = [
-        _line([escape(column.name) for column in columns]),
-        _line(["---:" if is_number(column) else "---" for column in columns]),
-        *(_line([escape(show(column, row)) for column in columns]) for row in sheet.rows),
-    ]
-    parts = [f"## {escape(title)}"] if clean(title) else []
-    parts.append("\n".join(table))
-    if notes.notes:
-        parts.append(
-            "\n".join(f"{n}. `{_code(note.code)}`: {escape(note.text)}" for n, note in enumerate(notes.notes, 1))
-        )
-    if host_line(sheet):
-        parts.append(f"Host: {escape(host_line(sheet))}.")
+    words = document.words
+    parts = [f"## {escape(document.front.title or words.title)}"]
+    told = [words.label.format(label=f"**{label}**", text=escape(text)) for label, text in document.lines]
+    parts += ["\n".join(f"- {line}" for line in told)] if told else []
+    for section in document.sections:
+        parts += [f"### {escape(section.heading)}", _table(document, section)]
+    notes = [line for n, note in enumerate(document.notes.notes, 1) for line in _note(n, note, document)]
+    parts += ["\n".join(notes)] if notes else []
+    parts += [words.host.format(line=escape(document.host))] if document.host else []
+    parts.append(escape(words.legend))
     return "\n\n".join(parts) + "\n"
 
 
@@ -37,6 +33,25 @@ def escape(text: str) -> str:
     """
     one_line = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*\[\]|~#$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])", r"\\\g<0>", one_line)
+
+
+def _table(document: Document, section: Section) -> str:
+    columns = document.columns
+    return "\n".join(
+        [
+            _line([escape(document.heading(column)) for column in columns]),
+            _line(["---:" if is_number(column) else "---" for column in columns]),
+            *(_line([escape(document.show(column, row)) for column in columns]) for row in section.rows),
+        ]
+    )
+
+
+def _note(number: int, note: Note, document: Document) -> Iterator[str]:
+    """Set a note as an item of a list, what its rows say apart as items within."""
+    label, mark = document.words.label, f"{number}. "
+    yield mark + label.format(label=f"`{_code(note.code)}`", text=escape(note.says)).rstrip()
+    for rows, text in note.by_row:
+        yield " " * len(mark) + "- " + label.format(label=escape(rows), text=escape(text))
 
 
 def _code(text: str) -> str:

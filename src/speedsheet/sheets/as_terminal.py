@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.text import Text
 
 from speedsheet.core.measurement import Measurement
-from speedsheet.core.sheet import Column, Sheet
+from speedsheet.core.sheet import Column
 from speedsheet.sheets.columns import (
-    ENGINE,
-    EXECUTED,
     HALF_WIDTH,
     LATENCY,
     PERCENTILES,
     PUBLISHED,
     THROUGHPUT,
-    host_line,
+    cost,
+    executed,
     is_number,
-    numbered,
     show,
     verdict,
 )
-from speedsheet.sheets.footnotes import Footnotes
+from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import BLANK, clean, to_ascii
+from speedsheet.sheets.words import ENGLISH
+from speedsheet.sheets.wrapping import wrapped
 
 _GAP = "  "
 _MODEL_CELLS, _LEAST_MODEL_CELLS = 28, 12
+#: So many of our signs are two letters in ASCII, on one line.
+_LONGER_IN_ASCII = 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
     """Columns with their widths in cells, `span` of them in all; the model's name gives way first."""
 
+    document: Document
     columns: Sequence[Column]
     widths: Sequence[int]
 
     @classmethod
-    def of(cls, columns: Sequence[Column], sheet: Sheet, width: int, least: int) -> _Grid:
+    def of(cls, columns: Sequence[Column], document: Document, width: int, least: int) -> _Grid:
+        rows = document.sheet.rows
         natural = [
-            max(cell_len(text) for text in (*_words(column.name), *(show(column, row) for row in sheet.rows)))
+            max(
+                cell_len(text)
+                for text in (*_words(document.heading(column)), *(document.show(column, row) for row in rows))
+            )
             for column in columns
         ]
         others = sum(natural[1:]) + len(_GAP) * (len(natural) - 1)
-        return cls(columns, [min(natural[0], max(width - others, least), _MODEL_CELLS), *natural[1:]])
+        return cls(document, columns, [min(natural[0], max(width - others, least), _MODEL_CELLS), *natural[1:]])
 
     @property
     def span(self) -> int:
@@ -54,7 +61,7 @@ class _Grid:
 
     def head(self) -> list[Text]:
         """The names, broken over as many lines as they need, set on the rule below them."""
-        names = [wrap(" ".join(_words(column.name)), size) for column, size in self._sized()]
+        names = [wrapped(" ".join(_words(self.document.heading(column))), size) for column, size in self._sized()]
         depth = max(len(name) for name in names)
         raised = [[""] * (depth - len(name)) + name for name in names]
         return [
@@ -63,7 +70,8 @@ class _Grid:
         ]
 
     def line(self, row: Measurement) -> Text:
-        return _marked(self._joined([_fitted(show(column, row), size) for column, size in self._sized()]), row)
+        cells = [_fitted(self.document.show(column, row), size) for column, size in self._sized()]
+        return _marked(self._joined(cells), row, self.document)
 
     def _sized(self) -> list[tuple[Column, int]]:
         return list(zip(self.columns, self.widths, strict=True))
@@ -76,23 +84,19 @@ class _Grid:
         return _GAP.join(padded).rstrip()
 
 
-def render(sheet: Sheet, width: int, title: str = "", *, ascii_only: bool = False) -> Text:
+def render(document: Document, width: int, *, ascii_only: bool = False) -> Text:
     """Return the sheet as styled text whose lines fit `width` cells; a style carries nothing that words do not."""
-    notes = Footnotes.of(sheet)
-    room = width - ascii_only  # the stand-in of ± is one letter longer
-    wide = _Grid.of(numbered(notes), sheet, room, least=_LEAST_MODEL_CELLS)
-    narrow = _Grid.of(PUBLISHED, sheet, room, least=_LEAST_MODEL_CELLS)
-    lines = [Text(clean(title), "bold"), Text()] if clean(title) else []
-    if wide.span <= room:
-        lines += [*wide.head(), *(wide.line(row) for row in sheet.rows)]
-    elif narrow.span <= room:
-        lines += narrow.head()
-        for row in sheet.rows:
-            lines += [narrow.line(row), *_flow(_details(row, notes), room)]
-    else:
-        for place, row in enumerate(sheet.rows):
-            lines += [*([Text()] if place else []), *_card(row, notes, room)]
-    lines += _foot(sheet, notes, room)
+    room = width - (_LONGER_IN_ASCII if ascii_only else 0)
+    lines = _front(document, room)
+    wide = _Grid.of(document.columns, document, room, least=_LEAST_MODEL_CELLS)
+    narrow = _Grid.of(PUBLISHED, document, room, least=_LEAST_MODEL_CELLS)
+    for section in document.sections:
+        if len(document.sections) > 1:
+            lines += [Text(section.heading if narrow.span <= room else f"── {section.heading} ──", "bold"), Text()]
+        lines += [*_rows(section.rows, document, wide, narrow, room), Text()]
+    lines += [*_notes(document, room), *(Text(part, "dim") for part in wrapped(document.host, room))]
+    while lines and not lines[-1].plain:
+        lines.pop()
     text = Text("\n").join(lines)
     return _in_ascii(text) if ascii_only else text
 
@@ -101,48 +105,85 @@ def summary(row: Measurement) -> str:
     """Return a finished row in a few words, for the live view."""
     if row.status != "ok":
         return f"{row.status}: {clean(row.error or 'no reason was given')}"
-    return " · ".join([*([clean(row.engine)] if row.engine else []), f"{show(LATENCY, row)} ms", _speed(row)])
+    half, speed = show(HALF_WIDTH, row, ENGLISH), f"{show(THROUGHPUT, row, ENGLISH)} samples/s"
+    told = speed if half == BLANK else f"{speed} ±{half}"
+    return " · ".join([*([clean(row.engine)] if row.engine else []), f"{show(LATENCY, row, ENGLISH)} ms", told])
 
 
-def _details(row: Measurement, notes: Footnotes) -> list[str]:
+def _front(document: Document, width: int) -> list[Text]:
+    """The title, and below it what neither the columns nor the host line say, set small."""
+    front = document.front
+    told = [front.publisher, front.version, front.date, front.tool, front.software, front.hardware, front.clock_note]
+    small = [clean(text) for text in [*told, document.price_line] if text]
+    small = [text for text in small if text not in document.host]
+    return [
+        *(Text(part, "bold") for part in wrapped(clean(front.title or ""), width)),
+        *(Text(line, "dim") for line in _packed(small, " · ", width)),
+        Text(),
+    ]
+
+
+def _rows(rows: Sequence[Measurement], document: Document, wide: _Grid, narrow: _Grid, width: int) -> Iterator[Text]:
+    if wide.span <= width:
+        yield from (*wide.head(), *(wide.line(row) for row in rows))
+    elif narrow.span <= width:
+        yield from narrow.head()
+        for row in rows:
+            yield from (narrow.line(row), *_flow(_details(row, document), width, document))
+    else:
+        for place, row in enumerate(rows):
+            yield from (*([Text()] if place else []), *_card(row, document, width))
+
+
+def _details(row: Measurement, document: Document) -> list[str]:
     """What a row tells beyond the published columns, in pieces that are not broken; blanks are left to the notes."""
-    half, gate, numbers = show(HALF_WIDTH, row), verdict(row.gate), notes.numbers(row)
-    spread = _GAP.join(f"{column.name} {show(column, row)}" for column in PERCENTILES if column.value(row) is not None)
+    words = document.words
+    half, gate, ran = document.show(HALF_WIDTH, row), verdict(row.gate, words), executed(row, words)
+    numbers = ", ".join(map(str, document.numbers(row)))
+    spread = _GAP.join(f"{c.name} {document.show(c, row)}" for c in PERCENTILES if c.value(row) is not None)
+    price = cost(document.price) if document.price else None
+    amount = document.show(price, row) if price else BLANK
+    currency = f" {clean(document.price.currency)}".rstrip() if document.price else ""
     return [
         *([f"±{half}"] if half != BLANK else []),
         *([f"{spread} ms"] if spread else []),
-        *(text for text in (show(ENGINE, row), show(EXECUTED, row)) if text != BLANK),
-        *([f"gate {gate}"] if gate else []),
-        *(["notes " + ", ".join(map(str, numbers))] if numbers else []),
+        *([words.cost.format(amount=f"{amount}{currency}")] if amount != BLANK else []),
+        *([clean(row.engine)] if row.engine else []),
+        *([ran] if ran else []),
+        *([words.gate.format(verdict=gate)] if gate else []),
+        *([words.notes.format(numbers=numbers)] if numbers else []),
     ]
 
 
-def _card(row: Measurement, notes: Footnotes, width: int) -> list[Text]:
-    asked = [row.framework, row.precision.upper(), f"batch {row.batch_size}", f"thread_num {row.thread_num}"]
-    speed = f"{show(LATENCY, row)} ms, {show(THROUGHPUT, row)} samples/s" if row.status == "ok" else row.status
+def _card(row: Measurement, document: Document, width: int) -> list[Text]:
+    words = document.words
+    asked = [
+        row.framework,
+        row.precision.upper(),
+        words.batch.format(n=row.batch_size),
+        words.thread_num.format(n=row.thread_num),
+    ]
+    speed = f"{document.show(LATENCY, row)} ms, {document.show(THROUGHPUT, row)} samples/s"
     return [
         Text(_fitted(clean(row.model) or BLANK, width), "bold"),
-        *_flow([clean(text) for text in asked], width),
-        _marked(f"{_GAP}{speed}", row),
-        *_flow(_details(row, notes), width),
+        *_flow([clean(text) for text in asked], width, document),
+        _marked(_GAP + (speed if row.status == "ok" else words.statuses[row.status]), row, document),
+        *_flow(_details(row, document), width, document),
     ]
 
 
-def _foot(sheet: Sheet, notes: Footnotes, width: int) -> list[Text]:
-    lines = [Text()] if notes.notes else []
-    digits = len(str(len(notes.notes)))
-    for number, note in enumerate(notes.notes, 1):
+def _notes(document: Document, width: int) -> list[Text]:
+    """The footnotes: the code, what it says, and indented below it what its rows say apart."""
+    notes, form = document.notes.notes, document.words.label
+    digits, lines = len(str(len(notes))), []
+    for number, note in enumerate(notes, 1):
         label = f"{number:>{digits}} "
         indent = " " * len(label)
-        said = f"{clean(note.code)}: {clean(note.text)}"
-        lines += [Text(part) for part in wrap(said, width, initial_indent=label, subsequent_indent=indent)]
-    host = [Text(part, "dim") for part in wrap(host_line(sheet), width)]
-    return [*lines, Text(), *host] if host else lines
-
-
-def _speed(row: Measurement) -> str:
-    half = show(HALF_WIDTH, row)
-    return f"{show(THROUGHPUT, row)} samples/s" + ("" if half == BLANK else f" ±{half}")
+        lines += wrapped(form.format(label=note.code, text=note.says).rstrip(), width, label, indent)
+        for rows, text in note.by_row:
+            said = form.format(label=rows, text=text)
+            lines += wrapped(said, width, f"{indent}{_GAP}", f"{indent}{_GAP * 2}")
+    return [*(Text(line) for line in lines), *([Text()] if lines else [])]
 
 
 def _fitted(text: str, cells: int) -> str:
@@ -158,27 +199,33 @@ def _words(name: str) -> list[str]:
     return name.replace("(", " (").split()
 
 
-def _flow(pieces: Sequence[str], width: int) -> list[Text]:
+def _flow(pieces: Sequence[str], width: int, document: Document) -> list[Text]:
     """Set pieces side by side, indented, on as many lines as they need."""
-    lines = [_GAP]
+    lines = _packed(pieces, _GAP, width - len(_GAP))
+    return [_warned(Text(_GAP + line, "dim"), document) for line in lines]
+
+
+def _packed(pieces: Sequence[str], between: str, width: int) -> list[str]:
+    """Set pieces side by side on lines that end between them; a piece that is longer than a line is wrapped."""
+    lines: list[str] = []
     for piece in pieces:
-        joined = lines[-1] + (_GAP if lines[-1].strip() else "") + piece
-        if cell_len(joined) > width and lines[-1].strip():
-            lines.append(_GAP + piece)
+        if lines and cell_len(lines[-1] + between + piece) <= width:
+            lines[-1] += between + piece
         else:
-            lines[-1] = joined
-    return [_warned(Text(line, "dim")) for line in lines if line.strip()]
+            lines += wrapped(piece, width)
+    return lines
 
 
-def _marked(line: str, row: Measurement) -> Text:
+def _marked(line: str, row: Measurement, document: Document) -> Text:
     text = Text(line)
-    text.highlight_regex(r"\bfailed\b", "bold red" if row.status == "failed" else "")
-    text.highlight_regex(r"\bskipped\b", "yellow" if row.status == "skipped" else "")
-    return _warned(text)
+    if row.status != "ok":
+        style = "bold red" if row.status == "failed" else "yellow"
+        text.highlight_regex(rf"(?<!\w){re.escape(document.words.statuses[row.status])}(?!\w)", style)
+    return _warned(text, document)
 
 
-def _warned(text: Text) -> Text:
-    text.highlight_regex(r"\bFAIL\b[^,]*", "bold red")
+def _warned(text: Text, document: Document) -> Text:
+    text.highlight_regex(rf"{re.escape(document.words.wrong)}(?!\w)", "bold red")
     return text
 
 

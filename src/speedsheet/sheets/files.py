@@ -7,13 +7,14 @@ from itertools import count
 from pathlib import Path
 
 from speedsheet.core.folders import publish
-from speedsheet.core.sheet import Sheet
 from speedsheet.sheets import as_csv, as_json, as_markdown
+from speedsheet.sheets.document import Document
 
 
-def write(sheet: Sheet, folder: Path, title: str = "") -> Path:
+def write(document: Document, folder: Path) -> Path:
     """Write sheet.md, sheet.csv and sheet.json into a new folder of `folder` named by the time; return it.
 
+    CSV that is not ASCII begins with a byte order mark: spreadsheets take it for something else without one.
     Raises OSError where it cannot be written.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -24,8 +25,9 @@ def write(sheet: Sheet, folder: Path, title: str = "") -> Path:
         return stamp if turn == 1 else f"{stamp}-{turn}"
 
     def fill(hidden: Path) -> None:
-        (hidden / "sheet.md").write_text(as_markdown.render(sheet, title), encoding="utf-8")
-        (hidden / "sheet.csv").write_text(as_csv.render(sheet), encoding="utf-8", newline="")
-        (hidden / "sheet.json").write_text(as_json.render(sheet), encoding="utf-8")
+        table = as_csv.render(document)
+        (hidden / "sheet.md").write_text(as_markdown.render(document), encoding="utf-8")
+        (hidden / "sheet.csv").write_text(table, encoding="utf-8" if table.isascii() else "utf-8-sig", newline="")
+        (hidden / "sheet.json").write_text(as_json.render(document), encoding="utf-8")
 
     return publish(folder, name, fill)

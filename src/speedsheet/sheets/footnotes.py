@@ -1,51 +1,100 @@
-"""Footnotes of a sheet: each finding, each failure and each blank's reason once, with a number."""
+"""Footnotes of a sheet: a number for each kind of finding, failure and blank, over the whole document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding, Measurement
-from speedsheet.core.sheet import Sheet
+from speedsheet.sheets.letters import clean
+from speedsheet.sheets.words import Words
 from speedsheet.stats.estimates import requests_needed
 
-_NEEDED = ", ".join(
-    f"{requests_needed(share)} for {name}" for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-)
-_FEW = Finding("few_requests", f"a percentile is blank below so many requests: {_NEEDED}; measure longer (--time)")
+#: So many rows of one text are named; more are "the others".
+_FEW_NAMES = 3
+#: A finding that gives the reason of a blank under another name.
+_TELLS = {"no_interval": "interval_blank"}
+_NEEDED = {name: requests_needed(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One numbered note: what it says, then, where its rows say different things, each text once with its rows."""
+
+    code: str
+    says: str
+    by_row: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Footnotes:
     """What is to be said under a sheet, in the order in which its rows need it."""
 
-    notes: tuple[Finding, ...]
+    notes: tuple[Note, ...]
 
     @classmethod
-    def of(cls, sheet: Sheet) -> Footnotes:
-        """Collect the notes of all rows, each once."""
-        return cls(tuple(dict.fromkeys(note for row in sheet.rows for note in _notes(row))))
+    def of(cls, rows: Sequence[Measurement], words: Words) -> Footnotes:
+        """Collect the notes of all rows: each code once, and under it each text once."""
+        names = _names(rows)
+        said: dict[str, dict[Finding, list[str]]] = {}
+        for row, name in zip(rows, names, strict=True):
+            for finding in _findings(row, words):
+                rows_of = said.setdefault(clean(finding.code), {}).setdefault(finding, [])
+                if name not in rows_of:
+                    rows_of.append(name)
+        return cls(tuple(_note(code, texts, words) for code, texts in said.items()))
 
-    def numbers(self, row: Measurement) -> tuple[int, ...]:
+    def numbers(self, row: Measurement, words: Words) -> tuple[int, ...]:
         """Return the numbers, from 1, of the notes that a row needs."""
-        return tuple(sorted({self.notes.index(note) + 1 for note in _notes(row)}))
+        codes = [note.code for note in self.notes]
+        return tuple(sorted({codes.index(clean(finding.code)) + 1 for finding in _findings(row, words)}))
 
 
-def _notes(row: Measurement) -> Iterator[Finding]:
+def _note(code: str, texts: dict[Finding, list[str]], words: Words) -> Note:
+    says = words.findings.get(code, "")
+    if len(texts) == 1:
+        text = clean(next(iter(texts)).text)
+        alone = not says or text == words.blanks.get(code)
+        return Note(code, text if alone else words.aside.format(text=says, aside=text))
+    commonest = max(texts, key=lambda finding: len(texts[finding]))
+    rest = [commonest] if len(texts[commonest]) > _FEW_NAMES else []
+    named = [(words.items.join(rows), clean(finding.text)) for finding, rows in texts.items() if finding not in rest]
+    return Note(code, says, (*named, *((words.others, clean(finding.text)) for finding in rest)))
+
+
+def _names(rows: Sequence[Measurement]) -> list[str]:
+    """Name each row by as much as tells it from the others: model, then precision, then batch size and thread_num."""
+    forms = [
+        (clean(row.model), f" {row.precision.upper()}", f" {row.batch_size} x {row.thread_num}", f" ({place})")
+        for place, row in enumerate(rows, 1)
+    ]
+    names = []
+    for parts in forms:
+        most = next(n for n in range(1, len(parts) + 1) if [other[:n] for other in forms].count(parts[:n]) == 1)
+        names.append("".join(parts[:most]))
+    return names
+
+
+def _findings(row: Measurement, words: Words) -> Iterator[Finding]:
     if row.status != "ok":
-        yield Finding(row.status, row.error or "no reason was given")
+        yield Finding(row.status, row.error or words.no_reason)
     yield from row.findings
     if row.status == "ok":
-        yield from _blanks(row)
+        yield from _blanks(row, words)
 
 
-def _blanks(row: Measurement) -> Iterator[Finding]:
+def _blanks(row: Measurement, words: Words) -> Iterator[Finding]:
     """Why a cell of a measured row is blank, where no finding of the row says so."""
-    if None in {row.latency_ms.p50, row.latency_ms.p90, row.latency_ms.p99}:
-        yield _FEW
-    if row.throughput_samples_per_s.half_width is None and all(note.code != "no_interval" for note in row.findings):
-        yield Finding("no_interval", "± is blank: too few rounds for an interval; measure longer (--time)")
+    latency, why = row.latency_ms, []
+    if None in {latency.p50, latency.p90, latency.p99}:
+        why.append("few_requests")
+    if row.throughput_samples_per_s.half_width is None:
+        why.append("interval_blank")
     if row.gate.passed is None:
-        yield Finding("not_judged", "Gate is blank: the outputs of this row were not judged")
+        why.append("not_judged")
     if not row.precision_executed:
-        yield Finding("not_audited", "Executed is blank: what precision ran was not audited")
+        why.append("not_audited")
+    told = {_TELLS.get(finding.code, finding.code) for finding in row.findings}
+    for code in why:
+        if code not in told:
+            yield Finding(code, words.blanks[code].format(**_NEEDED))

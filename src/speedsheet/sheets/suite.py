@@ -12,6 +12,9 @@
     thread_num = 12
 
 A row may also say engine, device, window, settings, inputs, data, carry, strict_precision and seed.
+
+What is to stand above the rows goes into [document]: title, publisher, version, date, tool, software, hardware,
+clock_note, source. What it leaves out is told by the host. [document.zh] says it in Chinese.
 """
 
 from __future__ import annotations
@@ -19,7 +22,8 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,8 @@ from typing import Any
 from speedsheet.core.errors import UnknownName, UsageError
 from speedsheet.core.request import PRECISIONS, RowRequest
 from speedsheet.core.units import parse_duration_s
+from speedsheet.sheets.front_matter import FrontMatter
+from speedsheet.sheets.languages import LANGUAGES
 
 MAX_BYTES, MAX_ROWS = 1 << 20, 1000
 DEFAULT_WINDOW_S = 10.0
@@ -34,11 +40,24 @@ DEFAULT_WINDOW_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """Rows in the order in which they are printed. `budget_s` is for all of them together."""
+    """Rows in the order in which they are printed. `budget_s` is for all of them together.
 
-    title: str
+    `front` is the front matter as the suite says it, `translated` what it says anew in a language.
+    """
+
+    front: FrontMatter
     requests: tuple[RowRequest, ...]
     budget_s: float | None = None
+    translated: Mapping[str, FrontMatter] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The title in its first language; "" where there is none."""
+        return self.front.title or ""
+
+    def front_in(self, lang: str) -> FrontMatter:
+        """Return the front matter in a language, as far as the suite says it there."""
+        return self.translated.get(lang, FrontMatter()).over(self.front)
 
 
 def load(name: str) -> Suite:
@@ -69,17 +88,24 @@ def parse(text: str, *, where: str, folder: Path) -> Suite:
         content = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"is not TOML: {error}", where=where, do="mend that line") from error
-    _known(content, {"suite", "row"}, where)
-    head, rows = content.get("suite", {}), content.get("row", [])
-    if not isinstance(head, dict) or not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    _known(content, {"suite", "document", "row"}, where)
+    head, rows, above = content.get("suite", {}), content.get("row", []), content.get("document", {})
+    if (
+        not isinstance(head, dict)
+        or not isinstance(above, dict)
+        or not isinstance(rows, list)
+        or not all(isinstance(row, dict) for row in rows)
+    ):
         raise UsageError("is not a suite", where=where, do="write one [suite] and a [[row]] for each row")
     if not 1 <= len(rows) <= MAX_ROWS:
         raise UsageError(f"has {len(rows)} rows", where=where, do=f"write 1 to {MAX_ROWS} of [[row]]")
-    above = f"{where}, [suite]"
-    _known(head, {"title", "window", "budget"}, above)
-    window_s = _take(head, "window", parse_duration_s, DEFAULT_WINDOW_S, above)
+    place = f"{where}, [suite]"
+    _known(head, {"title", "window", "budget"}, place)
+    window_s = _take(head, "window", parse_duration_s, DEFAULT_WINDOW_S, place)
     requests = tuple(_request(row, window_s, folder, f"{where}, row {n}") for n, row in enumerate(rows, 1))
-    return Suite(_take(head, "title", _text, "", above), requests, _take(head, "budget", parse_duration_s, None, above))
+    front, translated = _fronts(above, f"{where}, [document]")
+    front = front.over(FrontMatter(title=_take(head, "title", _text, None, place)))
+    return Suite(front, requests, _take(head, "budget", parse_duration_s, None, place), translated)
 
 
 def parse_precision(text: str) -> str:
@@ -90,6 +116,24 @@ def parse_precision(text: str) -> str:
         do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PRECISIONS)}"
         raise UsageError(f"{text!r} is not a precision", do=do)
     return precision
+
+
+def _fronts(table: Mapping[str, Any], where: str) -> tuple[FrontMatter, Mapping[str, FrontMatter]]:
+    """Read [document] and its tables of languages."""
+    keys = [item.name for item in fields(FrontMatter)]
+    _known(table, {*keys, *LANGUAGES}, where)
+    translated = {}
+    for lang in LANGUAGES:
+        said = table.get(lang, {})
+        if not isinstance(said, dict):
+            raise UsageError("is not a table", where=f"{where}, {lang}", do=f"write [document.{lang}]")
+        _known(said, keys, f"{where}, {lang}")
+        translated[lang] = _front(said, f"{where}, {lang}")
+    return _front({key: value for key, value in table.items() if key in keys}, where), translated
+
+
+def _front(table: Mapping[str, Any], where: str) -> FrontMatter:
+    return FrontMatter(**{key: _take(table, key, _date if key == "date" else _text, None, where) for key in table})
 
 
 def _request(row: Mapping[str, Any], window_s: float, folder: Path, where: str) -> RowRequest:
@@ -139,6 +183,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise UsageError(f"{value!r} is not text", do="write it in quotes")
     return value
+
+
+def _date(value: Any) -> str:
+    return value.isoformat() if isinstance(value, date) else _text(value)
 
 
 def _name(value: Any) -> str:
