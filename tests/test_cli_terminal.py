@@ -138,13 +138,15 @@ def test_the_live_view_tells_what_is_left_of_the_whole_sheet() -> None:
 
 
 def test_plain_lines_tell_what_is_left_of_the_whole_sheet() -> None:
-    """Beside the time left of the stage."""
+    """Beside the time left of the stage, once a row."""
     shown = screen(terminal=False)
     plain = PlainView(shown)
     plain.listen(Progress(1, 4, "m", "measuring", 0.5, 83.0, 754.0))
-    plain.listen(Progress(1, 4, "m", "judging", sheet_left_s=3.0))
+    plain.listen(Progress(1, 4, "m", "judging", sheet_left_s=700.0))
+    plain.listen(Progress(2, 4, "n", "loading", sheet_left_s=3.0))
     assert shown.stream.getvalue().splitlines() == [
-        "1/4 m · measuring (83 s left, about 13 min left in all)", "1/4 m · judging (about 10 s left in all)",
+        "1/4 m · measuring (83 s left, about 13 min left in all)", "1/4 m · judging",
+        "2/4 n · loading (about 10 s left in all)",
     ]  # fmt: skip
 
 

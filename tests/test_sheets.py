@@ -127,6 +127,7 @@ PRINTED = {
     "sheet-zh.md": lambda: as_markdown.render(ZH),
     "sheet-zh.csv": lambda: as_csv.render(ZH),
     "terminal-200.txt": lambda: terminal(EN, 200),
+    "terminal-140.txt": lambda: terminal(EN, 140),
     "terminal-80.txt": lambda: terminal(EN, 80),
     "terminal-56.txt": lambda: terminal(EN, 56),
     "terminal-80-ascii.txt": lambda: terminal(EN, 80, ascii_only=True),
@@ -213,6 +214,17 @@ def test_no_line_is_wider_than_the_terminal(text: str, width: int, words: Words)
     assert clean(drawn) == " ".join(drawn.split())
     widest = max(cell_len(line) for line in drawn.splitlines())
     assert widest <= max(width, 46)  # the longest piece that is not broken
+
+
+@pytest.mark.parametrize("sheet", [EN, ZH], ids=["en", "zh"])
+@pytest.mark.parametrize("width", range(50, 240, 7))
+def test_a_narrower_terminal_loses_nothing(sheet: Document, width: int) -> None:
+    """Whatever is no column at this width stands below its row."""
+    drawn = " ".join(terminal(sheet, width).split())
+    for row in (SERVED, SHORT, INT8, KILLED, WRONG, TINY, LATER):
+        for column in sheet.columns[1:]:
+            cell = sheet.show(column, row)
+            assert cell in drawn or cell == BLANK or column.name == "Findings", (column.name, width)
 
 
 @given(st.floats(1e-9, 1e12), st.floats(1e-5, 1))

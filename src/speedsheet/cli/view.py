@@ -63,7 +63,7 @@ class SilentView:
 
 
 class PlainView(SilentView):
-    """A line where the row or its stage changes, for logs."""
+    """A line where the row or its stage changes, for logs; what is left of the whole sheet once a row."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen, self._last = screen, (0, "")
@@ -72,11 +72,10 @@ class PlainView(SilentView):
         """Write a line, if it says something new."""
         if (progress.row, progress.stage) == self._last:
             return
-        self._last = (progress.row, progress.stage)
-        left = [
-            *([] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]),
-            *([] if progress.sheet_left_s is None else [f"about {_roughly(progress.sheet_left_s)} left in all"]),
-        ]
+        new_row, self._last = progress.row != self._last[0], (progress.row, progress.stage)
+        left = [] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]
+        if new_row and progress.sheet_left_s is not None:
+            left.append(f"about {_roughly(progress.sheet_left_s)} left in all")
         self._write(_heading(progress) + (f" ({', '.join(left)})" if left else ""))
 
     def finished(self, row: Measurement) -> None:

@@ -1,9 +1,9 @@
-"""A sheet for a terminal: one line a row where it is wide, two where it is not, a card a row where it is narrow."""
+"""A sheet for a terminal: as many columns as fit, the rest below each row; a card for each row where it is narrow."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.cells import cell_len
@@ -12,6 +12,7 @@ from rich.text import Text
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
 from speedsheet.sheets.columns import (
+    COST,
     HALF_WIDTH,
     LATENCY,
     PERCENTILES,
@@ -88,12 +89,11 @@ def render(document: Document, width: int, *, ascii_only: bool = False) -> Text:
     """Return the sheet as styled text whose lines fit `width` cells; a style carries nothing that words do not."""
     room = width - (_LONGER_IN_ASCII if ascii_only else 0)
     lines = _front(document, room)
-    wide = _Grid.of(document.columns, document, room, least=_LEAST_MODEL_CELLS)
-    narrow = _Grid.of(PUBLISHED, document, room, least=_LEAST_MODEL_CELLS)
+    grid = _widest(document, room)
     for section in document.sections:
         if len(document.sections) > 1:
-            lines += [Text(section.heading if narrow.span <= room else f"── {section.heading} ──", "bold"), Text()]
-        lines += [*_rows(section.rows, document, wide, narrow, room), Text()]
+            lines += [Text(section.heading if grid else f"── {section.heading} ──", "bold"), Text()]
+        lines += [*_rows(section.rows, document, grid, room), Text()]
     lines += [*_notes(document, room), *(Text(part, "dim") for part in wrapped(document.host, room))]
     while lines and not lines[-1].plain:
         lines.pop()
@@ -123,36 +123,50 @@ def _front(document: Document, width: int) -> list[Text]:
     ]
 
 
-def _rows(rows: Sequence[Measurement], document: Document, wide: _Grid, narrow: _Grid, width: int) -> Iterator[Text]:
-    if wide.span <= width:
-        yield from (*wide.head(), *(wide.line(row) for row in rows))
-    elif narrow.span <= width:
-        yield from narrow.head()
-        for row in rows:
-            yield from (narrow.line(row), *_flow(_details(row, document), width, document))
-    else:
+def _widest(document: Document, width: int) -> _Grid | None:
+    """Return the grid of the most columns, from the first on, that fit; None where the published ones do not.
+
+    The model's name gives way only in the grids of all and of the published columns; percentiles stay together.
+    """
+    columns = document.columns
+    for count in range(len(columns), len(PUBLISHED) - 1, -1):
+        ends = count in {len(columns), len(PUBLISHED)}
+        grid = _Grid.of(columns[:count], document, width, least=_LEAST_MODEL_CELLS if ends else _MODEL_CELLS)
+        apart = columns[count - 1] in PERCENTILES[:-1]
+        if grid.span <= width and not apart:
+            return grid
+    return None
+
+
+def _rows(rows: Sequence[Measurement], document: Document, grid: _Grid | None, width: int) -> Iterator[Text]:
+    if grid is None:
         for place, row in enumerate(rows):
             yield from (*([Text()] if place else []), *_card(row, document, width))
+        return
+    yield from grid.head()
+    shown = {column.name for column in grid.columns}
+    for row in rows:
+        yield from (grid.line(row), *_flow(_details(row, document, shown), width, document))
 
 
-def _details(row: Measurement, document: Document) -> list[str]:
-    """What a row tells beyond the published columns, in pieces that are not broken; blanks are left to the notes."""
-    words = document.words
-    half, gate, ran = document.show(HALF_WIDTH, row), verdict(row.gate, words), executed(row, words)
-    numbers = ", ".join(map(str, document.numbers(row)))
+def _details(row: Measurement, document: Document, shown: Collection[str] = ()) -> list[str]:
+    """What a row tells beyond the columns `shown`, in pieces that are not broken; blanks are left to the notes."""
+    words, price = document.words, document.price
+    half, numbers = document.show(HALF_WIDTH, row), ", ".join(map(str, document.numbers(row)))
     spread = _GAP.join(f"{c.name} {document.show(c, row)}" for c in PERCENTILES if c.value(row) is not None)
-    price = cost(document.price) if document.price else None
-    amount = document.show(price, row) if price else BLANK
-    currency = f" {clean(document.price.currency)}".rstrip() if document.price else ""
-    return [
-        *([f"±{half}"] if half != BLANK else []),
-        *([f"{spread} ms"] if spread else []),
-        *([words.cost.format(amount=f"{amount}{currency}")] if amount != BLANK else []),
-        *([clean(row.engine)] if row.engine else []),
-        *([ran] if ran else []),
-        *([words.gate.format(verdict=gate)] if gate else []),
-        *([words.notes.format(numbers=numbers)] if numbers else []),
-    ]
+    amount = document.show(cost(price), row) if price else BLANK
+    currency = clean(price.currency) if price else ""
+    gate = verdict(row.gate, words)
+    pieces = {
+        HALF_WIDTH.name: f"±{half}" if half != BLANK else "",
+        PERCENTILES[0].name: f"{spread} ms" if spread else "",
+        COST: words.cost.format(amount=f"{amount} {currency}".rstrip()) if amount != BLANK else "",
+        "Engine": clean(row.engine or ""),
+        "Executed": executed(row, words) or "",
+        "Gate": words.gate.format(verdict=gate) if gate else "",
+        "Findings": words.notes.format(numbers=numbers) if numbers else "",
+    }
+    return [text for name, text in pieces.items() if text and name not in shown]
 
 
 def _card(row: Measurement, document: Document, width: int) -> list[Text]:
