@@ -143,7 +143,7 @@ def test_wrong_requests_are_refused_before_anything_is_built(small_model, tmp_pa
         (asking("resnet5"), UnknownName, "did you mean resnet50"),
         (replace(good, engine="openvno"), UnknownName, "did you mean openvino"),
         (replace(good, model=str(tmp_path / "none.onnx")), BadModel, "none.onnx"),
-        (replace(good, precision="int8"), UsageError, "quantised"),
+        (replace(good, precision="fp8"), UsageError, "no precision is called"),
         (replace(good, device="TPU", engine="openvino"), UsageError, "TPU"),
     ]:
         with pytest.raises(kind, match=words) as caught:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from speedsheet import plugins
 from speedsheet.core.engine import FALLBACK, EngineInfo, EngineUnavailable, Setup, grant
 from speedsheet.core.errors import BadInput, MissingExtra, RowFailed
-from speedsheet.core.measurement import Finding, Measurement
+from speedsheet.core.measurement import MOSTLY, Finding, Measurement
 from speedsheet.core.request import RowRequest
 
 AUTO = "auto"
@@ -34,6 +34,9 @@ class Candidate:
         if not self.executed:
             return float(len(ladder))
         steps = {kind: step for step, kind in enumerate(ladder)}
+        most = max(self.executed, key=self.executed.__getitem__)
+        if self.executed[most] >= MOSTLY:  # the rest are first and last layers
+            return float(steps.get(most, len(ladder)))
         return sum(share * steps.get(kind, len(ladder)) for kind, share in self.executed.items())
 
 

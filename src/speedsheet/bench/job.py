@@ -21,7 +21,8 @@ Say = Callable[[str, float | None, float | None], None]
 class Prepared:
     """A model ready to be measured: its artifact with the request's shapes written in, inputs, and right answers.
 
-    `folder` holds inputs/<slot>/ and reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
+    `quantisation` says how an int8 artifact was made, and is empty otherwise; its reference is the artifact it was made
+    from. `folder` holds inputs/<slot>/ and reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
     """
 
     model: str
@@ -41,6 +42,7 @@ class Prepared:
     reference: str
     shapes: Mapping[str, list[Any]]
     limits: Mapping[str, Limit] = field(default_factory=dict)
+    quantisation: Mapping[str, Any] = field(default_factory=dict)
 
     def feeds(self) -> list[Arrays]:
         """Load the pool of input batches."""

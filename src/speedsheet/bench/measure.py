@@ -83,7 +83,8 @@ def _verdict(
     executed: Mapping[str, float] | None,
 ) -> Verdict:  # fmt: skip
     shares = executed or {setup.precision: 1.0}
-    precision = max(shares, key=shares.__getitem__)
+    # an int8 graph has int8's rounding in it, whatever type then computes with it
+    precision = "int8" if prepared.quantisation else max(shares, key=shares.__getitem__)
     limit = prepared.limits.get(precision, DEFAULT_LIMITS[precision])
     if not clients.carried:
         return judge(clients.kept(samples), answers, precision, limit)

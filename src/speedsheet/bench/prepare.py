@@ -12,9 +12,11 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from speedsheet import plugins
 from speedsheet.bench.job import Prepared, Say, request_from_json
@@ -22,9 +24,11 @@ from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
 from speedsheet.convert.assemble import assemble
 from speedsheet.convert.data import data_pool, input_pool
 from speedsheet.convert.own import own_artifact, own_workload
+from speedsheet.convert.quantise import quantise
 from speedsheet.convert.shapes import fix_shapes
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
+from speedsheet.core.errors import BadInput
 from speedsheet.core.folders import publish
 from speedsheet.core.plan import POOL_BATCHES
 from speedsheet.core.request import RowRequest
@@ -35,6 +39,8 @@ from speedsheet.records.places import cache_folder
 #: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
 _FORM = 1
 _CACHE_BYTES = 8 << 30
+#: Calibration of int8: at least so many samples, in batches of at most so many, from a seed of their own.
+_CALIBRATION_SAMPLES, _CALIBRATION_BATCHES, _CALIBRATION_BATCH, _CALIBRATION_SEED = 32, 4, 4, 1_000_003
 _IN_USE_S = 3600.0
 
 
@@ -43,7 +49,7 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     request = request_from_json(job["request"])
     model = _own(request) if request.own else _shipped(request, say)
     say("preparing inputs", None, None)
-    feeds, source = _feeds(request, model)
+    feeds, source = _feeds(request, model, model.batch_size, POOL_BATCHES, request.seed)
     inputs_sha256 = _sha256_of(feeds)
     known = [_FORM, model.artifact.sha256, model.artifact.graph_name, inputs_sha256, judge_version()]
     folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
@@ -53,7 +59,11 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         _publish(folder, feeds, reference_outputs(model.artifact, feeds, allowed_cores(), told))
     os.utime(folder)
     os.utime(model.artifact.folder)
-    return _prepared(request, model, folder, feeds, source, inputs_sha256).to_json()
+    prepared = _prepared(request, model, folder, feeds, source, inputs_sha256)
+    if prepared.precision == "int8":
+        say("quantising to int8", None, None)
+        prepared = _quantised(prepared, request, model, feeds)
+    return prepared.to_json()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +89,54 @@ def _own(request: RowRequest) -> _Model:
     return _Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
 
 
-def _feeds(request: RowRequest, model: _Model) -> tuple[list[Arrays], str]:
+def _feeds(request: RowRequest, model: _Model, batch_size: int, batches: int, seed: int) -> tuple[list[Arrays], str]:
     if request.data:
-        return data_pool(request.data, model.workload, model.batch_size, POOL_BATCHES)
-    feeds = input_pool(model.workload, model.batch_size, POOL_BATCHES, request.seed)
+        return data_pool(request.data, model.workload, batch_size, batches)
+    feeds = input_pool(model.workload, batch_size, batches, seed)
     assumed = "".join(f"; {text}" for text in model.assumptions)
-    return feeds, f"synthetic, seed {request.seed}: {POOL_BATCHES} batches{assumed}"
+    return feeds, f"synthetic, seed {seed}: {batches} batches{assumed}"
+
+
+def _quantised(prepared: Prepared, request: RowRequest, model: _Model, feeds: Sequence[Arrays]) -> Prepared:
+    """Put the int8 artifact in the place of the one that it is judged by."""
+    calibration = _calibration(request, model, feeds)
+    made = quantise(model.artifact, calibration, _sha256_of(calibration), cache_folder())
+    facts = {key: value for key, value in asdict(made).items() if key != "artifact"}
+    shapes = {name: feed.shape for name, feed in feeds[0].items()}
+    return replace(prepared, artifact=fix_shapes(made.artifact, shapes), quantisation=facts)
+
+
+def _calibration(request: RowRequest, model: _Model, measured: Sequence[Arrays]) -> list[Arrays]:
+    """Take inputs that are not measured: drawn from another seed, or the samples of the file behind the pool's.
+
+    Raises BadInput where any sample is among the measured ones.
+    """
+    free = all(spec.batched for spec in model.workload.inputs) and not request.inputs
+    batch_size = min(model.batch_size, _CALIBRATION_BATCH) if free else model.batch_size
+    batches = max(_CALIBRATION_BATCHES, _CALIBRATION_SAMPLES // batch_size)
+    if request.data:
+        behind = -(-POOL_BATCHES * model.batch_size // batch_size)
+        chosen = _feeds(request, model, batch_size, behind + batches, request.seed)[0][behind:]
+    else:
+        chosen = _feeds(request, model, batch_size, batches, request.seed + _CALIBRATION_SEED)[0]
+    if _samples_of(chosen, model.workload) & _samples_of(measured, model.workload):
+        needed = POOL_BATCHES * model.batch_size + batches * batch_size
+        raise BadInput(
+            "the calibration inputs are among the measured ones",
+            where=str(request.data or request.model),
+            do=f"give at least {needed} distinct samples, or a smaller --batch",
+        )
+    return chosen
+
+
+def _samples_of(feeds: Sequence[Arrays], workload: Workload) -> set[bytes]:
+    """Hash each sample of a pool."""
+    batched = [spec.name for spec in workload.inputs if spec.batched and not spec.constant]
+    return {
+        hashlib.sha256(b"".join(np.ascontiguousarray(feed[name][row]).tobytes() for name in batched)).digest()
+        for feed in feeds
+        for row in range(len(feed[batched[0]]) if batched else 0)
+    }
 
 
 def _sha256_of(feeds: Sequence[Arrays]) -> str:
@@ -135,7 +187,8 @@ def _prepared(
 
 def _sweep(cache: Path) -> None:
     """Drop what was used longest ago while inputs and users' models are above their size; what may be in use stays."""
-    entries = sorted((path.stat().st_mtime, path) for path in (*cache.glob("prepared/*"), *cache.glob("own-*")))
+    kinds = ("prepared/*", "own-*", "int8-*")
+    entries = sorted((path.stat().st_mtime, path) for kind in kinds for path in cache.glob(kind))
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for _, path in entries}
     total = sum(sizes.values())
     for used, path in entries:

@@ -12,6 +12,7 @@ from typing import Any
 from speedsheet import __version__, plugins
 from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setup_for
 from speedsheet.bench.job import Prepared, request_to_json
+from speedsheet.bench.remembered import remembered
 from speedsheet.bench.supervise import BudgetSpent, Tell, call
 from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
@@ -20,10 +21,15 @@ from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
 from speedsheet.records.host import allowed_cores, host_facts
+from speedsheet.stats.estimates import MIN_BATCHES
 
 #: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
 _TRIAL_S = 1.0
+#: A quick row: this window, longer only where that makes an interval within so many seconds.
+_QUICK_S, _QUICK_ROUNDS_S = 3.0, 15.0
 _MB = 1_000_000
+#: So many layers are named in a finding.
+_NAMED = 3
 
 Work = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
@@ -35,6 +41,7 @@ class Desk:
     store: Path
     stall_limit_s: float
     resume: bool = False
+    quick: bool = False
 
 
 def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float | None = None) -> Measurement:
@@ -95,9 +102,9 @@ def _measured(
     lost: tuple[Finding, ...] = ()
     while True:
         choice = _chosen(request, prepared, setups, row, bench)
-        this = _with_choice(row.noting(*lost, *_free(choice.candidate, prepared)), choice, request)
+        this = _with_choice(row.noting(*lost, *_free(choice.candidate, prepared)), choice, request, prepared)
         try:
-            job = _job(request, prepared, choice.candidate, this)
+            job = _job(request, prepared, choice.candidate, this, quick=bench.desk.quick)
             sealing = {"store": str(bench.desk.store), "conditions": bench.conditions}
             done = Measurement.from_json(bench.work("measure", {**job, **sealing}))
         except BudgetSpent:
@@ -115,9 +122,12 @@ def _measured(
 def _chosen(
     request: RowRequest, prepared: Prepared, setups: list[tuple[EngineInfo, Setup]], row: Measurement, bench: _Bench
 ) -> Choice:
+    versions = {info.name: info.version for info, _ in setups}
+
     def audit(engine: str, setup: Setup) -> tuple[str, Mapping[str, float]]:
         job = {"prepared": prepared.to_json(), "engine": engine, "setup": asdict(setup)}
-        found = bench.work("audit", job)
+        known = [prepared.artifact.sha256, prepared.artifact.graph_name, engine, asdict(setup), versions[engine]]
+        found = remembered(known, lambda: bench.work("audit", job))
         return found["graph_name"], found["executed"]
 
     def trial(candidate: Candidate) -> Measurement:
@@ -129,8 +139,15 @@ def _chosen(
     return choose(setups, row.precision, audit, trial)
 
 
-def _job(request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement) -> dict[str, Any]:
+def _job(
+    request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement, *, quick: bool = False
+) -> dict[str, Any]:
     plan = LoadPlan(row.thread_num, request.window_s, pool_batches=prepared.slots)
+    if quick:
+        window_s = min(request.window_s, _QUICK_S)
+        plan = replace(
+            plan, window_s=window_s, requests_per_client=1, rounds=MIN_BATCHES, rounds_within_s=_QUICK_ROUNDS_S
+        )
     artifact = replace(prepared.artifact, graph_name=candidate.graph_name)
     return {
         "prepared": replace(prepared, artifact=artifact).to_json(),
@@ -161,7 +178,16 @@ def _free(candidate: Candidate, prepared: Prepared) -> tuple[Finding, ...]:
     return (Finding("free_dimensions", text),)
 
 
-def _with_choice(row: Measurement, choice: Choice, request: RowRequest) -> Measurement:
+def _float_layers(prepared: Prepared) -> str:
+    """Name the layers that the int8 graph leaves wide; where it leaves none, the engine does."""
+    layers = prepared.quantisation["float_layers"]
+    if not layers:
+        return "the graph is quantised throughout, and the engine does not run all of it so"
+    more = f" and {len(layers) - _NAMED} more" if len(layers) > _NAMED else ""
+    return f"not quantised are {', '.join(layers[:_NAMED])}{more}"
+
+
+def _with_choice(row: Measurement, choice: Choice, request: RowRequest, prepared: Prepared) -> Measurement:
     """Put the engine and what it executes on the row; raises PrecisionRefused where that is not enough."""
     candidate = choice.candidate
     row = replace(
@@ -182,6 +208,8 @@ def _with_choice(row: Measurement, choice: Choice, request: RowRequest) -> Measu
         raise PrecisionRefused(
             f"{text} on {candidate.info.name}", do="leave --strict-precision, or choose another engine"
         )
+    if row.precision == "int8":
+        return row.noting(Finding("int8_share", f"{text}: {_float_layers(prepared)}"))
     if not ran:
         return row.noting(Finding("not_audited", text))
     return row.noting(Finding("precision", f"{text}: this engine and device have no more of it"))
@@ -200,4 +228,5 @@ def _conditions(request: RowRequest, prepared: Prepared, engines: list[EngineInf
         "cores": allowed_cores(),
     }
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
-    return {**deciding, "request_sha256": digest, "input_shapes": dict(prepared.shapes)}
+    made = {"input_shapes": dict(prepared.shapes), "quantisation": dict(prepared.quantisation)}
+    return {**deciding, "request_sha256": digest, **made}

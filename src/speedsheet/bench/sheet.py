@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from speedsheet.bench.choose import engines_for
 from speedsheet.bench.reference import judge_version
+from speedsheet.bench.refine import refined
 from speedsheet.bench.row import Desk, asked_row, measure_row
 from speedsheet.convert.data import data_pool
 from speedsheet.convert.onnx_file import read_model
 from speedsheet.convert.onnx_graph import skeleton
 from speedsheet.convert.own import own_workload
 from speedsheet.convert.own_artifact import request_macs
+from speedsheet.convert.quantise import quantiser
 from speedsheet.convert.recipe import shipped
 from speedsheet.core.errors import BadInput, UsageError
-from speedsheet.core.measurement import Measurement
+from speedsheet.core.measurement import Finding, Measurement, executed_kinds
 from speedsheet.core.request import PRECISIONS, Listener, Progress, RowRequest, silent
 from speedsheet.core.sheet import Sheet
 from speedsheet.core.units import format_duration
@@ -35,6 +38,8 @@ def measure_sheet(
     *,
     store: Path,
     budget_s: float | None = None,
+    target: float | None = None,
+    quick: bool = False,
     resume: bool = False,
     stall_limit_s: float = 300.0,
     listen: Listener = silent,
@@ -42,49 +47,100 @@ def measure_sheet(
 ) -> Sheet:
     """Measure every request and return the rows in the order asked.
 
-    Wrong requests raise UsageError, before anything is built where that can be known, and never once a row is done.
-    `finished` is told each row as it ends. On Ctrl-C, or when `budget_s` is spent, the rows not measured are returned
-    as skipped.
+    `quick` shortens the windows and nothing else. With `target`, rows whose half-width of throughput is above it are
+    measured again for longer, until it is reached or `budget_s` is spent. Wrong requests raise UsageError, before
+    anything is built where that can be known, and never once a row is done. `finished` is told each row as it ends.
+    On Ctrl-C, or when the budget is spent, the rows not measured are returned as skipped.
     """
     macs = [_check(request, budget_s) for request in requests]
     judge_version()
-    desk, began = Desk(store, stall_limit_s, resume), time.monotonic()
+    run = _Run(Desk(store, stall_limit_s, resume, quick), listen, finished, time.monotonic(), budget_s)
     rows: dict[int, Measurement] = {}
     order = sorted(range(len(requests)), key=macs.__getitem__)
-    try:
+    with suppress(KeyboardInterrupt):
         for position, index in enumerate(order):
-            request = requests[index]
-            left_s = _left_s([requests[later] for later in order[position:]], time.monotonic() - began, position)
-            told = partial(_tell, listen, request, position + 1, len(requests), time.monotonic() + left_s)
+            later = [requests[index] for index in order[position:]]
             try:
-                rows[index] = _one(request, desk, told, began, budget_s, len(order) - position)
+                rows[index] = run.first(later, position, len(order))
             except UsageError as error:
                 if not rows:  # nothing is lost by saying that the command was wrong
                     raise
-                rows[index] = asked_row(request).failed(str(error))
+                rows[index] = asked_row(requests[index]).failed(str(error))
             finished(rows[index])
-    except KeyboardInterrupt:
-        pass
+        if target is not None:
+            again = partial(run.again, requests)
+            rows |= refined(rows, target, run.left, again)
     missing = {i: asked_row(requests[i]).failed("interrupted", "skipped") for i in order if i not in rows}
-    return Sheet(host_facts(), tuple((rows | missing)[index] for index in range(len(requests))))
+    ordered = [(rows | missing)[index] for index in range(len(requests))]
+    return Sheet(host_facts(), tuple(compared(ordered)))
 
 
-def _one(
-    request: RowRequest,
-    desk: Desk,
-    tell: Callable[[str, float | None, float | None], None],
-    began: float,
-    budget_s: float | None,
-    rows_left: int,
-) -> Measurement:
-    if budget_s is None:
-        return measure_row(request, desk, tell)
-    left_s = began + budget_s - time.monotonic()
-    if left_s <= 0:
-        return asked_row(request).failed(f"the budget of {format_duration(budget_s)} was spent", "skipped")
-    # half of a row's share is for loading, preparing and judging it
-    window_s = min(request.window_s, left_s / rows_left / 2)
-    return measure_row(replace(request, window_s=window_s), desk, tell, began + budget_s)
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One sheet under way: where it keeps its rows, whom it tells, and until when it may go on."""
+
+    desk: Desk
+    listen: Listener
+    finished: Callable[[Measurement], None]
+    began: float
+    budget_s: float | None
+
+    def left(self) -> float:
+        """Return the seconds that are left of the budget."""
+        return float("inf") if self.budget_s is None else self.began + self.budget_s - time.monotonic()
+
+    def first(self, later: Sequence[RowRequest], position: int, rows: int) -> Measurement:
+        """Measure the first of the rows that are left, or skip it where the budget is spent."""
+        request = later[0]
+        if self.left() <= 0:
+            return asked_row(request).failed(
+                f"the budget of {format_duration(self.budget_s or 0)} was spent", "skipped"
+            )
+        guess_s = _left_s(later, time.monotonic() - self.began, position)
+        # half of a row's share of the budget is for loading, preparing and judging it
+        window_s = min(request.window_s, self.left() / len(later) / 2)
+        return self.measure(replace(request, window_s=window_s), position + 1, rows, guess_s)
+
+    def again(self, requests: Sequence[RowRequest], index: int, window_s: float) -> Measurement:
+        """Measure a row once more, for longer."""
+        request = replace(requests[index], window_s=window_s)
+        return self.measure(request, index + 1, len(requests), min(self.left(), window_s + _AROUND_S))
+
+    def measure(self, request: RowRequest, row: int, rows: int, guess_s: float) -> Measurement:
+        """Measure one row, telling of it, and of the time that is left for the sheet."""
+        until = time.monotonic() + guess_s
+
+        def tell(stage: str, done: float | None, left_s: float | None) -> None:
+            sheet_left_s = max(0.0, until - time.monotonic())
+            self.listen(Progress(row, rows, request.model, stage, done, left_s, sheet_left_s))
+
+        deadline_s = None if self.budget_s is None else self.began + self.budget_s
+        return measure_row(request, self.desk, tell, deadline_s)
+
+
+def compared(rows: Sequence[Measurement]) -> list[Measurement]:
+    """Return the rows, those in int8 that are not faster than the same row in a wider type with a finding."""
+    return [row.noting(*_slower(row, rows)) if row.precision == "int8" else row for row in rows]
+
+
+def _slower(row: Measurement, rows: Sequence[Measurement]) -> list[Finding]:
+    speed = row.throughput_samples_per_s.value
+    same = [
+        other
+        for other in rows
+        if (other.model, other.batch_size, other.device) == (row.model, row.batch_size, row.device)
+        and other.precision != "int8"
+        and other.throughput_samples_per_s.value
+    ]
+    return [
+        Finding(
+            "int8_slower",
+            f"int8 gives {speed / other.throughput_samples_per_s.value:.2f} x the throughput of "
+            f"{executed_kinds(other.precision_executed) or other.precision} on {other.engine}",
+        )
+        for other in same
+        if speed and other.throughput_samples_per_s.value and speed < other.throughput_samples_per_s.value
+    ]
 
 
 def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> float:
@@ -94,23 +150,8 @@ def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> 
     return window_s + around_s * len(requests)
 
 
-def _tell(
-    listen: Listener,
-    request: RowRequest,
-    row: int,
-    rows: int,
-    until: float,
-    stage: str,
-    done: float | None,
-    left_s: float | None,
-) -> None:
-    listen(Progress(row, rows, request.model, stage, done, left_s, max(0.0, until - time.monotonic())))
-
-
 def _check(request: RowRequest, budget_s: float | None) -> float:
     """Refuse what cannot be measured, before anything is built; return the row's work in multiply-accumulates."""
-    if request.precision == "int8":
-        raise UsageError("int8 needs a quantised model, which this version does not make", do="ask fp32, fp16 or bf16")
     if request.precision not in {None, *PRECISIONS}:
         raise UsageError(f"no precision is called {request.precision!r}", do=f"known: {', '.join(PRECISIONS)}")
     row = asked_row(request)
@@ -126,6 +167,8 @@ def _check(request: RowRequest, budget_s: float | None) -> float:
             raise BadInput(f"{request.model} has its own inputs", do="--input and --carry are for .onnx files")
         macs_per_request = shipped(request.model).macs_per_sample * row.batch_size
     engines_for(request)
+    if row.precision == "int8":
+        quantiser()
     fastest_s = macs_per_request / _MACS_PER_CORE_S / allowed_cores()
     if budget_s is not None and budget_s < fastest_s:
         raise UsageError(

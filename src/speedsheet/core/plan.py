@@ -18,7 +18,8 @@ class LoadPlan:
     """A closed loop: `thread_num` clients, each sending its next request as soon as the last one is answered.
 
     The measured window opens on the completion by which every client has finished `warmup_requests`, and closes on
-    a completion after `window_s` and at least `requests_per_client` completions of every client.
+    a completion after `window_s` and at least `requests_per_client` completions of every client. It goes on until
+    there are `rounds` completions of every client, enough for an interval, where that ends within `rounds_within_s`.
     """
 
     thread_num: int
@@ -26,6 +27,8 @@ class LoadPlan:
     warmup_requests: int = 1
     requests_per_client: int = 3
     pool_batches: int = POOL_BATCHES
+    rounds: int = 0
+    rounds_within_s: float = 0.0
 
     def slot(self, client: _Index, request: _Index) -> _Index:
         """Return which input batch a client's request takes; each client starts at another."""

@@ -8,6 +8,7 @@ The timed call is `run_with_iobinding` on arrays bound once per request.
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,8 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _IMAGE_RANK = 3
+#: What the profile adds to a node's name.
+_KERNEL = re.compile(r"(_token_\d+)?_kernel_time$")
 
 
 class OnnxRuntime:
@@ -62,7 +65,9 @@ class OnnxRuntime:
         except ModuleNotFoundError:
             return EngineUnavailable(self.name, "onnxruntime is not installed", 'pip install "speedsheet[onnxruntime]"')
         providers = [name for name in onnxruntime.get_available_providers() if name != "AzureExecutionProvider"]
-        precisions = {name: (("fp32", "fp16") if name in _HALF else ("fp32",)) for name in reversed(providers)}
+        precisions = {
+            name: ("fp32", "fp16", "int8") if name in _HALF else ("fp32", "int8") for name in reversed(providers)
+        }
         return EngineInfo(self.name, version("onnxruntime"), precisions, _CPU, "none on the CPU: arrays are shared")
 
     def load(self, artifact: Artifact, setup: Setup, mark: Callable[[], None]) -> OnnxRuntimeSession:
@@ -103,11 +108,14 @@ class OnnxRuntimeSession:
 
     def executed(self, macs_by_name: Mapping[str, int]) -> Mapping[str, float]:
         """Read the profile: each node's kernel, its types and its shapes."""
-        del macs_by_name  # every kernel tells its shapes
         assert self._profile is not None, "load the session with audit"
         events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
-        nodes = [event["args"] for event in events if event.get("cat") == "Node" and "op_name" in event.get("args", {})]
-        return _shares(nodes)
+        nodes = [
+            {"name": _KERNEL.sub("", event["name"]), **event["args"]}
+            for event in events
+            if event.get("cat") == "Node" and "op_name" in event.get("args", {})
+        ]
+        return _shares(nodes, macs_by_name)
 
     def close(self) -> None:
         """Drop the session, and with it its arena."""
@@ -167,6 +175,8 @@ def _options(settings: Mapping[str, str], setup: Setup) -> tuple[Any, dict[str, 
                     options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{value.upper()}")
                 case "graph_optimization_level":
                     options.graph_optimization_level = _level(value)
+                case "optimized_model_filepath":
+                    options.optimized_model_filepath = value
                 case "enable_cpu_mem_arena" | "enable_mem_pattern" | "enable_mem_reuse":
                     setattr(options, key, value.lower() in {"1", "true", "yes"})
                 case _ if "." in key:
@@ -205,8 +215,11 @@ def _source(artifact: Artifact, setup: Setup) -> str:
     return str(half)
 
 
-def _shares(nodes: list[dict[str, Any]]) -> dict[str, float]:
-    """Weigh each node's type by its multiply-accumulates, or by its elements where nothing multiplies."""
+def _shares(nodes: list[dict[str, Any]], macs_by_name: Mapping[str, int]) -> dict[str, float]:
+    """Weigh each node's type by its multiply-accumulates, or by its elements where nothing multiplies.
+
+    Quantised convolutions do not tell the shape of their packed weights: those are found by name.
+    """
     macs: Counter[str] = Counter()
     elements: Counter[str] = Counter()
     for node in nodes:
@@ -214,7 +227,8 @@ def _shares(nodes: list[dict[str, Any]]) -> dict[str, float]:
         outputs = [shape for typed in node["output_type_shape"] for shape in typed.values()]
         kind = _kind(node)
         if kind and outputs:
-            macs[kind] += _node_macs(node["op_name"], inputs, outputs[0], int(node.get("parameter_size", 0)))
+            told = _node_macs(node["op_name"], inputs, outputs[0], int(node.get("parameter_size", 0)))
+            macs[kind] += told or macs_by_name.get(node["name"], 0)
             elements[kind] += prod(outputs[0])
     counted = macs if macs.total() else elements
     return {kind: share / counted.total() for kind, share in counted.items() if share}

@@ -132,7 +132,7 @@ def _wait(plan: LoadPlan, logs: Sequence[_Log], stop: list[bool], tell: Tell) ->
         passed_s = (time.perf_counter_ns() - opened[0]) / NS_PER_S
         # counts were read after the window opened, so what is added to them completed in it
         served = [count - before for count, before in zip(counts, opened[1], strict=True)]
-        if passed_s >= plan.window_s and min(served) >= plan.requests_per_client:
+        if passed_s >= plan.window_s and min(served) >= _needed(plan, served, passed_s):
             enough = enough or -(-sum(served) // len(served)) * len(served)  # to the end of the round
             if sum(served) >= enough:
                 return
@@ -140,6 +140,13 @@ def _wait(plan: LoadPlan, logs: Sequence[_Log], stop: list[bool], tell: Tell) ->
         done = min(passed_s / plan.window_s, needed / len(served))
         if poll % _TELL_EVERY == 0:
             tell(min(done, 1.0), passed_s * (1 - done) / done if done > 0 else plan.window_s)
+
+
+def _needed(plan: LoadPlan, served: Sequence[int], passed_s: float) -> int:
+    """Return how many requests each client must complete: the plan's rounds, if they end in time at this pace."""
+    rounds = sum(served) / len(served)
+    fits = rounds > 0 and passed_s / rounds * plan.rounds <= plan.rounds_within_s
+    return max(plan.requests_per_client, plan.rounds if fits else 0)
 
 
 def _collect(plan: LoadPlan, logs: Sequence[_Log]) -> Samples:

@@ -1,0 +1,94 @@
+"""INT8: one quantised graph for every engine, judged against FP32; what it cost and what was left wide is kept."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from speedsheet.bench.sheet import measure_sheet
+from speedsheet.convert.quantise import float_layers, layer_sqnr_db
+from speedsheet.core.errors import BadInput
+from speedsheet.core.request import RowRequest
+from speedsheet.records import store as records
+
+
+def conv_net(path):
+    """Write two convolutions with a norm between them and a classifier, batch free."""
+    draw = np.random.default_rng(3)
+
+    def weight(name, *shape):
+        return numpy_helper.from_array((draw.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype("f4"), name)
+
+    ones = numpy_helper.from_array(np.ones((1, 16, 1, 1), np.float32) * 1.5, "gamma")
+    nodes = [
+        helper.make_node("Conv", ["x", "k0"], ["c0"], name="conv0", pads=[1, 1, 1, 1]),
+        helper.make_node("Mul", ["c0", "gamma"], ["n0"], name="norm0"),
+        helper.make_node("Relu", ["n0"], ["r0"], name="relu0"),
+        helper.make_node("Conv", ["r0", "k1"], ["c1"], name="conv1", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], name="relu1"),
+        helper.make_node("GlobalAveragePool", ["r1"], ["p"], name="pool"),
+        helper.make_node("Flatten", ["p"], ["f"], name="flatten"),
+        helper.make_node("MatMul", ["f", "w"], ["y"], name="head"),
+    ]
+    weights = [weight("k0", 16, 3, 3, 3), ones, weight("k1", 32, 16, 3, 3), weight("w", 32, 10)]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])]
+    graph = helper.make_graph(nodes, "net", inputs, outputs, weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    return path
+
+
+def asking(path, **changes):
+    return RowRequest(str(path), **{"precision": "int8", "batch_size": 4, "thread_num": 2, "window_s": 0.3, **changes})
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_one_int8_graph_runs_as_int8_on_every_engine(engine, tmp_path):
+    """The audit sees int8 products, the gate compares with FP32, and the record holds how it was made."""
+    path = conv_net(tmp_path / "net.onnx")
+    (row,) = measure_sheet([asking(path, engine=engine)], store=tmp_path / "store").rows
+    assert row.status == "ok", row.error
+    assert row.precision_executed["int8"] > 0.5
+    assert row.gate.passed
+    made = records.read(Path(row.record)).conditions["quantisation"]
+    assert made["tool"].startswith("NNCF")
+    assert made["calibration_samples"] >= 24
+    assert set(made["sqnr_db"]) >= {"c1"}
+    assert all(ratio > 10 for ratio in made["sqnr_db"].values())
+
+
+def test_calibration_never_sees_the_measured_samples(tmp_path):
+    """A file with too few distinct samples for both is refused, with the number that is needed."""
+    path = conv_net(tmp_path / "net.onnx")
+    images = np.random.default_rng(1).standard_normal((64, 3, 32, 32)).astype("f4")
+    np.savez(tmp_path / "few.npz", x=images[:40])
+    np.savez(tmp_path / "enough.npz", x=images)
+    with pytest.raises(BadInput, match=r"calibration inputs are among the measured.*at least 64"):
+        measure_sheet([asking(path, data=tmp_path / "few.npz", engine="openvino")], store=tmp_path / "store")
+    (row,) = measure_sheet(
+        [asking(path, data=tmp_path / "enough.npz", engine="openvino")], store=tmp_path / "store"
+    ).rows
+    assert row.status == "ok", row.error
+
+
+def test_what_is_left_in_floating_point_is_named():
+    """A product whose inputs are not dequantised is a float layer; one behind a transpose of such is not."""
+    nodes = [
+        helper.make_node("DequantizeLinear", ["xq", "s"], ["x"]),
+        helper.make_node("Transpose", ["x"], ["xt"]),
+        helper.make_node("DequantizeLinear", ["wq", "s"], ["w"]),
+        helper.make_node("MatMul", ["xt", "w"], ["a"], name="narrow"),
+        helper.make_node("MatMul", ["a", "w"], ["y"], name="wide"),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("xq", "wq", "s")]
+    graph = helper.make_graph(nodes, "g", values, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
+    assert float_layers(helper.make_model(graph)) == ["wide"]
+
+
+def test_sqnr_is_in_decibel():
+    """A tenth of noise is 20 dB; none at all is infinite."""
+    signal = np.ones((2, 8), np.float32)
+    assert layer_sqnr_db({"y": signal}, {"y": signal * np.float32(1.1)})["y"] == pytest.approx(20, abs=0.01)
+    assert layer_sqnr_db({"y": signal}, {"y": signal})["y"] == float("inf")
