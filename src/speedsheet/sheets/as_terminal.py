@@ -113,12 +113,11 @@ def summary(row: Measurement) -> str:
 def _front(document: Document, width: int) -> list[Text]:
     """The title, and below it what neither the columns nor the host line say, set small."""
     front = document.front
-    told = [front.publisher, front.version, front.date, front.tool, front.software, front.hardware, front.clock_note]
-    small = [clean(text) for text in [*told, document.price_line] if text]
-    small = [text for text in small if text not in document.host]
+    beyond = [text for text in (front.tool, front.hardware) if clean(text or "") not in document.host]
+    small = [front.publisher, front.version, front.date, front.software, *beyond, front.clock_note, document.price_line]
     return [
         *(Text(part, "bold") for part in wrapped(clean(front.title or ""), width)),
-        *(Text(line, "dim") for line in _packed(small, " · ", width)),
+        *(Text(line, "dim") for line in _packed([clean(text) for text in small if text], " · ", width)),
         Text(),
     ]
 

@@ -96,6 +96,8 @@ CHINESE = Words(
         "precision": "实际执行的精度与要求的不同；如不可接受，请使用 --strict-precision 或更换引擎",
         "not_audited": "引擎不提供实际执行的精度；如必须确认，请使用 --strict-precision 或更换引擎",
         "int8_share": "以 int8 执行的乘加运算不足九成，其余仍以更高精度执行；如不可接受，请使用 --strict-precision",
+        "int8_slower": "int8 比同一模型的更高精度更慢；请改用更高精度，或更换引擎后重测",
+        "wide_interval": "在限定时间内，置信区间未收窄到要求的半宽；请按所示时间延长测量或放宽 --budget",
         "free_dimensions": "该引擎不接受写入固定形状的模型，改用自由维度运行；如不可接受，请更换引擎",
         "gate_insensitive": "输出几乎不随输入变化，校验只能检查数值大小；请用 --data 提供能区分的数据",
         "resumed": "本次未重新测量，数值取自已有记录",

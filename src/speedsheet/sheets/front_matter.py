@@ -28,7 +28,8 @@ class FrontMatter:
 
     def over(self, other: FrontMatter) -> FrontMatter:
         """Return this, with what it does not say taken from another."""
-        return FrontMatter(**{f.name: getattr(self, f.name) or getattr(other, f.name) for f in fields(self)})
+        mine = {item.name: clean(getattr(self, item.name) or "") for item in fields(self)}
+        return FrontMatter(**{name: text or getattr(other, name) for name, text in mine.items()})
 
     def lines(self, words: Words) -> Iterator[tuple[str, str]]:
         """Return label and text of what is known, below the title."""
