@@ -16,7 +16,7 @@ from speedsheet.core.workload import Arrays, InputSpec
 #: The seed of every shipped model's draws.
 SEED = 920
 #: A variable of more elements is drawn, never shipped.
-LARGE_ELEMENTS = 16_384
+LARGE_ELEMENTS = 2_048
 
 #: The limit of a variable's uniform draw, from its name and its shape in the framework.
 Rule = Callable[[str, Shape], float]
