@@ -2,84 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
-from speedsheet.convert import tensorflow, weights
-from speedsheet.convert.recipe import Shape
-from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
+from speedsheet.core.workload import Limit
+from speedsheet.zoo import images
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-#: ImageNet's mean colour in the order blue, green, red; the networks read 0..255 less this.
-_MEAN_BGR = (103.939, 116.779, 123.68)
-_SIDE = 224
-_IMAGE = InputSpec("image", (None, _SIDE, _SIDE, 3), "float32", -123.68, 151.061)
-_SETTLING_IMAGES = 16
-_HEAD = "predictions"
-_LAST_NORM = "_3_bn"
-_REFINEMENT = 0.25
+_PAPER = "https://arxiv.org/abs/1512.03385"
+_STAGES = (64, 128, 256, 512)
+_BLOCKS = (3, 4, 6, 3)
 
 
-def draw(seed: int, samples: int) -> Arrays:
-    """Draw images of natural spectrum, preprocessed as the networks expect."""
-    images = draws.natural_images(seed, "image", samples, _SIDE, _SIDE, 3)
-    images *= 255.0
-    images -= _MEAN_BGR
-    return {_IMAGE.name: images}
-
-
-def _network(make: Callable[..., Any]) -> Any:
-    """Return a network of keras.applications with its input and output named."""
+def _backbone(name: str, block: str) -> Any:
+    """Return a network of keras_hub with pooling and a classifier; its blocks have their stride on the 3x3."""
     import keras
+    import keras_hub
 
-    image = keras.Input(_IMAGE.shape[1:], name=_IMAGE.name)
-    network = make(weights=None, input_tensor=image)
-    return keras.Model({_IMAGE.name: image}, {"probabilities": network.outputs[0]}, name=network.name)
-
-
-def _resnet50() -> Any:
-    import keras
-
-    return _network(keras.applications.ResNet50)
-
-
-def _limit(path: str, shape: Shape) -> float:
-    """He everywhere; the classifier is drawn wider, so that the classes of one image differ as a trained one's do."""
-    return weights.he(path, shape) * (8.0 if path.startswith(_HEAD) else 1.0)
-
-
-def _settle(model: Any) -> None:
-    """Take batch-norm statistics from images; take from the classifier what all images have in common.
-
-    The last norm of each block is scaled down first: a trained block refines what passes by it, while equal shares
-    of random blocks amplify rounding until FP32 itself is in doubt.
-    """
-    for layer in model.layers:
-        if layer.name.endswith(_LAST_NORM):
-            layer.gamma.assign(layer.gamma * _REFINEMENT)
-    feed = draw(weights.SEED, _SETTLING_IMAGES)
-    tensorflow.settle_batch_norms(model, feed)
-    tensorflow.settle_head(model, _HEAD, feed)
+    image = keras.Input((images.SIDE, images.SIDE, 3), name=images.NAME)
+    backbone = keras_hub.models.ResNetBackbone(
+        [64], [7], _STAGES, _BLOCKS, (1, 2, 2, 2), block, image_shape=(images.SIDE, images.SIDE, 3), name="backbone"
+    )
+    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(image))
+    classes = keras.layers.Dense(images.CLASSES, activation="softmax", name=images.HEAD)(pooled)
+    return keras.Model({images.NAME: image}, {"probabilities": classes}, name=name)
 
 
 WORKLOADS = (
-    Workload(
-        name="resnet50",
-        task="image classification",
+    images.classifier(
+        "resnet34",
+        partial(_backbone, "resnet34", "basic_block"),
+        images.STANDARD,
+        framework="keras_tf",
+        source=f"keras_hub ResNetBackbone, basic_block {list(_BLOCKS)}, {_PAPER}",
+        batch_size=32,
+        thread_num=16,
+        calm=images.Calm(last=("_2_bn",)),
+        gain=5.0,
+    ),
+    images.classifier(
+        "resnet50",
+        partial(images.application, "ResNet50", name="resnet50"),
+        images.CAFFE,
         framework="tensorflow",
-        source="keras.applications.ResNet50 (stride on the 1x1), https://arxiv.org/abs/1512.03385; "
-        "STCP920 v1.2.0rc1 sheet",
-        inputs=(_IMAGE,),
+        source=f"keras.applications.ResNet50 (stride on the 1x1), {_PAPER}",
         batch_size=16,
         thread_num=12,
-        draw=draw,
-        build=tensorflow.Keras("resnet50", _resnet50, _limit, _settle),
-        precisions=("fp16", "fp32", "bf16"),
+        calm=images.Calm(last=("_3_bn",)),
         limits={
             "fp32": Limit(0.999999, 1e-4, "docs/gate-limits.md"),
             "bf16": Limit(0.9756, 0.25, "docs/gate-limits.md"),
         },
+    ),
+    images.classifier(
+        "resnet50_v1p5",
+        partial(_backbone, "resnet50_v1p5", "bottleneck_block"),
+        images.STANDARD,
+        framework="tensorflow",
+        source=f"keras_hub ResNetBackbone, bottleneck_block {list(_BLOCKS)} (stride on the 3x3), {_PAPER}",
+        batch_size=16,
+        thread_num=12,
+        calm=images.Calm(last=("_3_bn",)),
+        gain=5.0,
+    ),
+    images.classifier(
+        "resnet101",
+        partial(images.application, "ResNet101", name="resnet101"),
+        images.CAFFE,
+        framework="keras_tf",
+        source=f"keras.applications.ResNet101 (stride on the 1x1), {_PAPER}",
+        batch_size=16,
+        thread_num=8,
+        calm=images.Calm(last=("_3_bn",), refinement=0.125),
     ),
 )
