@@ -24,15 +24,18 @@ from speedsheet import plugins
 from speedsheet.convert.assemble import assemble, draw_weights
 from speedsheet.convert.count import count
 from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, TOLERANCE, WEIGHTS, Proof, Recipe, shipped_folder
+from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, TOLERANCE, WEIGHTS, Proof, Recipe, shipped, shipped_folder
 from speedsheet.convert.weights import SEED, Author, first, is_large
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Setup
 from speedsheet.core.errors import BadModel, MissingExtra, SpeedsheetError, UsageError
 from speedsheet.core.workload import Arrays, Workload
 
-PROOF_SAMPLES = 8
 _PROOF_SEED = 4
+_PROOF_SAMPLES = 8
+_FEWEST_SAMPLES = 3
+#: What a proof may cost; a large model is proved on fewer samples.
+_PROOF_MACS = 200_000_000_000
 
 Run = Callable[[Artifact, Arrays, Arrays], Arrays]
 
@@ -108,7 +111,7 @@ def write_graph(workload: Workload, author: Author, model: Any, folder: Path) ->
 
 def prove(workload: Workload, author: Author, model: Any, folder: Path, run: Run) -> Proof:
     """Assemble what is in `folder` and compare it with the framework on drawn inputs."""
-    feed = workload.draw(_PROOF_SEED, PROOF_SAMPLES)
+    feed = workload.draw(_PROOF_SEED, proof_samples(shipped(workload.name, folder)))
     reference = author.predict(model, feed)
     with tempfile.TemporaryDirectory() as cache:
         artifact = assemble(workload.name, Path(cache), folder=folder)
@@ -122,6 +125,11 @@ def prove(workload: Workload, author: Author, model: Any, folder: Path, run: Run
             do=f"mend the export: the limit is {TOLERANCE:.0e} of the scale",
         )
     return proof
+
+
+def proof_samples(recipe: Recipe) -> int:
+    """Return how many samples prove a model: eight, or fewer where they would take minutes to compute."""
+    return max(_FEWEST_SAMPLES, min(_PROOF_SAMPLES, _PROOF_MACS // max(recipe.macs_per_sample, 1)))
 
 
 def compare(reference: Arrays, outputs: Arrays) -> Proof:
