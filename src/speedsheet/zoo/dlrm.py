@@ -2,40 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-import numpy as np
-
 from speedsheet.convert import pytorch, weights
 from speedsheet.convert.recipe import Shape
-from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
+from speedsheet.core.workload import Limit, Workload
+from speedsheet.zoo import criteo
 
-#: Rows of the 26 categorical fields of the Criteo Kaggle display-advertising data, as in the DLRM repository.
-_CRITEO_ROWS = (
-    *(1460, 583, 10131227, 2202608, 305, 24, 12517, 633, 3, 93145, 5683, 8351593, 3194),
-    *(27, 14992, 5461306, 10, 5652, 2173, 4, 7046547, 18, 15, 286181, 105, 142572),
-)
-_MOST_ROWS = 100_000
-ROWS = tuple(min(rows, _MOST_ROWS) for rows in _CRITEO_ROWS)
-DENSE = 13
 _WIDTH = 16
-_BOTTOM = (DENSE, 512, 256, 64, _WIDTH)
+_BOTTOM = (criteo.DENSE, 512, 256, 64, _WIDTH)
 _TOP = (512, 256, 1)
-
-_INPUTS = (
-    InputSpec("dense", (None, DENSE), "float32", 0.0, 12.0),
-    InputSpec("sparse", (None, len(ROWS)), "int64", 0, min(ROWS)),
-)
-
-
-def draw_criteo(seed: int, samples: int) -> Arrays:
-    """Draw rows like Criteo's: log1p of lognormal counts, and one Zipf-like index for each categorical field."""
-    counts = np.exp(1.0 + 1.5 * draws.normal(seed, "dense", samples * DENSE).reshape(samples, DENSE))
-    sparse = np.stack([draws.zipf(seed, f"sparse/{n}", samples, rows) for n, rows in enumerate(ROWS)], axis=1)
-    return {"dense": np.log1p(np.floor(counts)).astype(np.float32), "sparse": sparse}
+#: The same network over tables of a million rows.
+_MILLION = (1_000_000,) * criteo.FIELDS
 
 
 def _network(rows: tuple[int, ...]) -> Any:
@@ -75,36 +57,43 @@ def _network(rows: tuple[int, ...]) -> Any:
     return Dlrm()
 
 
-def _kaggle() -> Any:
-    return _network(ROWS)
-
-
 def _limit(path: str, shape: Shape) -> float:
     """He for the perceptrons, whose kernels are (out, in); embeddings of unit length, so that their products tell."""
     return sqrt(3.0 / shape[-1]) if path.startswith("tables") else sqrt(6.0 / shape[-1])
 
 
-def _settle(model: Any) -> None:
+def _settle(rows: tuple[int, ...], model: Any) -> None:
     """Scale the last layer so that click probabilities lie about 0.3 and neither end is saturated."""
-    pytorch.settle_head(model.top[-1], model.features, draw_criteo(weights.SEED, 4096), mean=-1.0, spread=1.2)
+    feed = criteo.draw(weights.SEED, 4096, rows=rows)
+    pytorch.settle_head(model.top[-1], model.features, feed, mean=-1.0, spread=1.2)
+
+
+def _workload(name: str, rows: tuple[int, ...], configuration: str, limits: Mapping[str, Limit]) -> Workload:
+    return Workload(
+        name=name,
+        task="click-through prediction",
+        framework="pytorch",
+        source=f"https://github.com/facebookresearch/dlrm, Criteo Kaggle configuration, {configuration}, "
+        "https://arxiv.org/abs/1906.00091; STCP920 v1.2.0rc1 sheet",
+        inputs=criteo.inputs(rows),
+        batch_size=1024,
+        thread_num=8,
+        draw=partial(criteo.draw, rows=rows),
+        build=pytorch.Torch(name, partial(_network, rows), _limit, partial(_settle, rows)),
+        precisions=("fp16", "fp32", "bf16"),
+        limits=limits,
+    )
 
 
 WORKLOADS = (
-    Workload(
-        name="dlrm",
-        task="click-through prediction",
-        framework="pytorch",
-        source="https://github.com/facebookresearch/dlrm, Criteo Kaggle configuration, tables capped at 100 000 rows, "
-        "https://arxiv.org/abs/1906.00091; STCP920 v1.2.0rc1 sheet",
-        inputs=_INPUTS,
-        batch_size=1024,
-        thread_num=8,
-        draw=draw_criteo,
-        build=pytorch.Torch("dlrm", _kaggle, _limit, _settle),
-        precisions=("fp16", "fp32", "bf16"),
-        limits={
+    _workload(
+        "dlrm",
+        criteo.ROWS,
+        "tables capped at 100 000 rows",
+        {
             "fp32": Limit(0.999999, 1e-4, "docs/gate-limits.md"),
             "bf16": Limit(0.9997, 0.026, "docs/gate-limits.md"),
         },
     ),
+    _workload("dlrm_1M", _MILLION, "26 tables of 1 000 000 rows", {}),
 )
