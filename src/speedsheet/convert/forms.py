@@ -6,6 +6,7 @@ that reach the graph differ.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,14 +22,18 @@ def onnx_forms() -> Iterator[None]:
 
     # merging keeps any one of equal nodes, by the hash of the day; `layout` merges them, and keeps the first
     passes = {name: made for name, made in optimizer._optimizers.items() if name != "merge_duplication"}  # noqa: SLF001
+    forms: list[tuple[Any, str, Any]] = [
+        (tf.nn, "gelu", _gelu(tf.nn.gelu)),
+        (backend, "take", _take),
+        (ops, "layer_normalization", _layer_normalization),
+        (ops, "matmul", _matmul(ops.matmul)),
+        (optimizer, "_optimizers", passes),
+    ]
+    relative = sys.modules.get("keras_hub.src.models.xlnet.relative_attention")  # a large import, and rarely needed
+    if relative is not None:
+        forms.append((relative, "_rel_shift", _relative_shift))
     with ExitStack() as stack:
-        for owner, name, form in (
-            (tf.nn, "gelu", _gelu(tf.nn.gelu)),
-            (backend, "take", _take),
-            (ops, "layer_normalization", _layer_normalization),
-            (ops, "matmul", _matmul(ops.matmul)),
-            (optimizer, "_optimizers", passes),
-        ):
+        for owner, name, form in forms:
             stack.callback(setattr, owner, name, getattr(owner, name))
             setattr(owner, name, form)
         yield
@@ -75,6 +80,15 @@ def _matmul(original: Any) -> Any:
         return tf.matmul(x1, x2) if ranks[0] > 2 and ranks[1] == 2 else original(x1, x2)  # noqa: PLR2004  matrices
 
     return matmul
+
+
+def _relative_shift(x: Any, klen: int = -1) -> Any:
+    """Shift each row of scores (batch, heads, queries, distances) by its query; Keras's own moves all axes twice."""
+    from keras import ops
+
+    _, heads, queries, distances = x.shape
+    x = ops.reshape(x, (-1, heads, distances, queries))[:, :, 1:]
+    return ops.reshape(x, (-1, heads, queries, distances - 1))[..., :klen]
 
 
 def select(context: Any, node: Any, _: str, __: Any) -> None:
