@@ -1,5 +1,6 @@
 """INT8: one quantised graph for every engine, judged against FP32; what it cost and what was left wide is kept."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +9,19 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from speedsheet.bench.sheet import measure_sheet
-from speedsheet.convert.quantise import float_layers, layer_sqnr_db
+from speedsheet.convert.data import input_pool
+from speedsheet.convert.own import own_workload
+from speedsheet.convert.own_artifact import own_artifact
+from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise
 from speedsheet.core.errors import BadInput
+from speedsheet.core.measurement import executed_label
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
 
 
-def conv_net(path):
+def conv_net(path, seed=3):
     """Write two convolutions with a norm between them and a classifier, batch free."""
-    draw = np.random.default_rng(3)
+    draw = np.random.default_rng(seed)
 
     def weight(name, *shape):
         return numpy_helper.from_array((draw.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))).astype("f4"), name)
@@ -71,6 +76,18 @@ def test_calibration_never_sees_the_measured_samples(tmp_path):
         [asking(path, data=tmp_path / "enough.npz", engine="openvino")], store=tmp_path / "store"
     ).rows
     assert row.status == "ok", row.error
+
+
+def test_a_model_quantised_elsewhere_is_judged_by_the_one_it_came_from(tmp_path):
+    """As it is, against its FP32 original: right where it is its own, wrong where it is another model's."""
+    path, other = conv_net(tmp_path / "net.onnx"), conv_net(tmp_path / "other.onnx", seed=4)
+    wide = own_artifact(path, own_workload(path, batch_size=4), tmp_path)
+    made = quantise(wide, input_pool(own_workload(path).workload, 4, 8, 7), "seed 7", tmp_path)
+    request = asking(made.artifact.graph, precision="as-is", engine="openvino", reference=path)
+    right, wrong = measure_sheet([request, replace(request, reference=other)], store=tmp_path / "store").rows
+    assert right.status == "ok", right.error
+    assert executed_label(right) == "int8 (asked as-is)"
+    assert wrong.gate.passed is False
 
 
 def test_what_is_left_in_floating_point_is_named():

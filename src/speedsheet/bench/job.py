@@ -76,5 +76,5 @@ def request_to_json(request: RowRequest) -> dict[str, Any]:
 def request_from_json(data: Mapping[str, Any]) -> RowRequest:
     """Read what `request_to_json` wrote."""
     inputs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in data["inputs"])
-    path = Path(data["data"]) if data["data"] else None
-    return RowRequest(**{**data, "inputs": inputs, "data": path})
+    paths = {name: Path(data[name]) if data[name] else None for name in ("data", "reference")}
+    return RowRequest(**{**data, **paths, "inputs": inputs})

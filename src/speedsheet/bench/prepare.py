@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from speedsheet import plugins
 from speedsheet.bench.job import Prepared, Say, request_from_json
@@ -24,14 +25,14 @@ from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
 from speedsheet.convert.assemble import assemble
 from speedsheet.convert.data import data_pool, input_pool
 from speedsheet.convert.own import own_artifact, own_workload
-from speedsheet.convert.quantise import quantise
+from speedsheet.convert.quantise import float_layers, quantise
 from speedsheet.convert.shapes import fix_shapes
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput
 from speedsheet.core.folders import publish
 from speedsheet.core.plan import POOL_BATCHES
-from speedsheet.core.request import RowRequest
+from speedsheet.core.request import AS_IS, RowRequest
 from speedsheet.core.workload import Arrays, Workload
 from speedsheet.records.host import allowed_cores
 from speedsheet.records.places import cache_folder
@@ -39,6 +40,7 @@ from speedsheet.records.places import cache_folder
 #: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
 _FORM = 1
 _CACHE_BYTES = 8 << 30
+_QUANTISED = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
 #: Calibration of int8: at least so many samples, in batches of at most so many, from a seed of their own.
 _CALIBRATION_SAMPLES, _CALIBRATION_BATCHES, _CALIBRATION_BATCH, _CALIBRATION_SEED = 32, 4, 4, 1_000_003
 _IN_USE_S = 3600.0
@@ -51,15 +53,18 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     say("preparing inputs", None, None)
     feeds, source = _feeds(request, model, model.batch_size, POOL_BATCHES, request.seed)
     inputs_sha256 = _sha256_of(feeds)
-    known = [_FORM, model.artifact.sha256, model.artifact.graph_name, inputs_sha256, judge_version()]
+    right = _right(request, model)
+    known = [_FORM, right.sha256, right.graph_name, inputs_sha256, judge_version()]
     folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
     if not folder.exists():
         _sweep(cache_folder())
         told = lambda done: say("computing right answers", done, None)  # noqa: E731
-        _publish(folder, feeds, reference_outputs(model.artifact, feeds, allowed_cores(), told))
+        _publish(folder, feeds, reference_outputs(right, feeds, allowed_cores(), told))
     os.utime(folder)
     os.utime(model.artifact.folder)
     prepared = _prepared(request, model, folder, feeds, source, inputs_sha256)
+    if prepared.precision == AS_IS:
+        prepared = replace(prepared, quantisation=_found_quantised(model.artifact))
     if prepared.precision == "int8":
         say("quantising to int8", None, None)
         prepared = _quantised(prepared, request, model, feeds)
@@ -87,6 +92,32 @@ def _own(request: RowRequest) -> _Model:
     own = own_workload(path, inputs=request.inputs, batch_size=request.batch_size, carry=request.carry)
     artifact = own_artifact(path, own, cache_folder())
     return _Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
+
+
+def _right(request: RowRequest, model: _Model) -> Artifact:
+    """Return the artifact whose FP32 outputs are the right ones: the model's own, or the reference that was given."""
+    if request.reference is None:
+        return model.artifact
+    own = own_workload(request.reference, inputs=request.inputs, batch_size=request.batch_size)
+    mine, theirs = (
+        {spec.name: spec.at(model.batch_size) for spec in workload.inputs}
+        for workload in (model.workload, own.workload)
+    )
+    if mine != theirs:
+        raise BadInput(
+            f"the reference takes {theirs}, the model {mine}",
+            where=str(request.reference),
+            do="give the model that this one was quantised from, with the same inputs",
+        )
+    return own_artifact(request.reference, own, cache_folder())
+
+
+def _found_quantised(artifact: Artifact) -> dict[str, Any]:
+    """Say what a file that was quantised elsewhere leaves in floating point; nothing where it is not quantised."""
+    model = onnx.load(artifact.graph, load_external_data=False)
+    if not any(node.op_type in _QUANTISED for node in model.graph.node):
+        return {}
+    return {"tool": "the file's own", "float_layers": float_layers(model)}
 
 
 def _feeds(request: RowRequest, model: _Model, batch_size: int, batches: int, seed: int) -> tuple[list[Arrays], str]:

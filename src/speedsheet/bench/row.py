@@ -18,7 +18,7 @@ from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
-from speedsheet.core.request import RowRequest
+from speedsheet.core.request import AS_IS, RowRequest
 from speedsheet.records import store as records
 from speedsheet.records.host import allowed_cores, host_facts
 from speedsheet.stats.estimates import MIN_BATCHES
@@ -196,7 +196,7 @@ def _with_choice(row: Measurement, choice: Choice, request: RowRequest, prepared
         engine_settings=dict(candidate.setup.settings), precision_executed=dict(candidate.executed) or None,
     ).noting(*choice.findings)  # fmt: skip
     asked = candidate.executed.get(row.precision, 0.0)
-    if asked >= MOSTLY:
+    if asked >= MOSTLY or row.precision == AS_IS:
         return row
     ran = executed_kinds(row.precision_executed)
     text = (

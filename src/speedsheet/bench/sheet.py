@@ -22,7 +22,7 @@ from speedsheet.convert.quantise import quantiser
 from speedsheet.convert.recipe import shipped
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.measurement import Finding, Measurement, executed_kinds
-from speedsheet.core.request import PRECISIONS, Listener, Progress, RowRequest, silent
+from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent
 from speedsheet.core.sheet import Sheet
 from speedsheet.core.units import format_duration
 from speedsheet.records.host import allowed_cores, host_facts
@@ -152,7 +152,7 @@ def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> 
 
 def _check(request: RowRequest, budget_s: float | None) -> float:
     """Refuse what cannot be measured, before anything is built; return the row's work in multiply-accumulates."""
-    if request.precision not in {None, *PRECISIONS}:
+    if request.precision not in {None, AS_IS, *PRECISIONS}:
         raise UsageError(f"no precision is called {request.precision!r}", do=f"known: {', '.join(PRECISIONS)}")
     row = asked_row(request)
     if request.own:
@@ -163,8 +163,9 @@ def _check(request: RowRequest, budget_s: float | None) -> float:
             data_pool(request.data, own.workload, own.workload.batch_size, 1)
         macs_per_request = request_macs(skeleton(read_model(Path(request.model))), own) or 0
     else:
-        if request.inputs or request.carry:
-            raise BadInput(f"{request.model} has its own inputs", do="--input and --carry are for .onnx files")
+        if request.inputs or request.carry or request.reference:
+            what = f"{request.model} has its own inputs and reference"
+            raise BadInput(what, do="--input, --carry and --reference are for .onnx files")
         macs_per_request = shipped(request.model).macs_per_sample * row.batch_size
     engines_for(request)
     if row.precision == "int8":

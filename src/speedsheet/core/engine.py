@@ -20,6 +20,7 @@ FALLBACK: Mapping[str, tuple[str, ...]] = {
     "fp16": ("fp16", "bf16", "fp32"),
     "bf16": ("bf16", "fp32"),
     "int8": ("int8",),
+    "as-is": ("fp32",),
 }
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from speedsheet.core.workload import InputSpec
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+#: A model measured in the types that its file has, quantised elsewhere.
+AS_IS = "as-is"
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +18,8 @@ class RowRequest:
     """One row as asked: a zoo name or the path of an .onnx file, and how to measure it.
 
     Null batch_size, thread_num and precision mean the workload's own. `inputs` gives shapes and ranges of a user's
-    model, `data` its samples, `carry` maps outputs to the inputs that they become in the next request.
+    model, `data` its samples, `carry` maps outputs to the inputs that they become in the next request. `reference` is
+    the .onnx file whose FP32 outputs are the right ones, where the model itself was quantised elsewhere.
     """
 
     model: str
@@ -29,6 +32,7 @@ class RowRequest:
     settings: Mapping[str, str] = field(default_factory=dict)
     inputs: tuple[InputSpec, ...] = ()
     data: Path | None = None
+    reference: Path | None = None
     carry: Mapping[str, str] = field(default_factory=dict)
     strict_precision: bool = False
     seed: int = 920
