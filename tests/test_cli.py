@@ -122,6 +122,11 @@ WRONG = {
     "sheet --time 10x": ("--time", "not a duration"),
     "sheet --time 0": ("--time", "out of range"),
     "sheet --budget soon": ("--budget", "not a duration"),
+    "sheet --half-width 5": ("--half-width", "percentage", "5%"),
+    "sheet --half-width 0%": ("--half-width", "percentage"),
+    "sheet --half-width x%": ("--half-width", "percentage"),
+    "sheet --quick --half-width 5%": ("--quick and --half-width", "one of them"),
+    "run dlrm --quick --half-width 5%": ("--quick and --half-width", "one of them"),
     "sheet --stall-limit -1s": ("--stall-limit", "not a duration"),
     "sheet --set x": ("--set", "NAME=VALUE"),
     "sheet --set =1": ("--set", "NAME=VALUE"),
@@ -263,6 +268,7 @@ def test_options_override_the_suite(tmp_path: Path) -> None:
     ]
     assert bench.rest == {
         "store": tmp_path / "data" / "records", "budget_s": 180.0, "resume": False, "stall_limit_s": 300.0,
+        "target": 0.05, "quick": False,
     }  # fmt: skip
     given = "--batch 5 --threads 6 --engine onnxruntime --device D --precision BF16 --time 250ms --budget 1h --seed 0"
     given += " --set B=3 --set C= --strict-precision --resume --stall-limit 9s --out out"
@@ -273,8 +279,31 @@ def test_options_override_the_suite(tmp_path: Path) -> None:
     assert bench.asked == [wanted, replace(wanted, model="resnet50", settings={"B": "3", "C": ""})]
     assert bench.rest == {
         "store": tmp_path / "out" / "records", "budget_s": 3600.0, "resume": True, "stall_limit_s": 9.0,
+        "target": None, "quick": False,
     }  # fmt: skip
     assert len(list((tmp_path / "out" / "sheets").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "target", "budget_s", "quick"),
+    [
+        ("sheet", 0.05, 1800.0, False),
+        ("sheet --quick", None, None, True),
+        ("sheet --quick --budget 9m", None, 540.0, True),
+        ("sheet --time 3s", None, None, False),
+        ("sheet --time 3s --half-width 2%", 0.02, 1800.0, False),
+        ("sheet --half-width 10% --budget 5m", 0.1, 300.0, False),
+        ("run dlrm", None, None, False),
+        ("run dlrm --half-width 1% --budget 1m", 0.01, 60.0, False),
+        ("run dlrm --half-width 1%", 0.01, 1800.0, False),
+        ("run dlrm --quick", None, None, True),
+    ],
+)
+def test_how_well_rows_are_to_be_known(command: str, target: float | None, budget_s: float | None, quick: bool) -> None:
+    """A sheet goes on to 5 % or half an hour; a window, a hurry or a single run does not."""
+    bench = Fake()
+    assert main(command.split(), measure=bench) == 0
+    assert (bench.rest["target"], bench.rest["budget_s"], bench.rest["quick"]) == (target, budget_s, quick)
 
 
 def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:

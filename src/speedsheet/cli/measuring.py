@@ -55,6 +55,8 @@ def measured(requests: Sequence[RowRequest], options: Options, front: FrontMatte
             requests,
             store=folder / "records",
             budget_s=options.budget_s,
+            target=options.half_width,
+            quick=options.quick,
             resume=options.resume,
             stall_limit_s=options.stall_limit_s,
             listen=live.listen,

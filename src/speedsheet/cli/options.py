@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from speedsheet.sheets.words import Words
 
 _LONGEST_CURRENCY = 8
+#: A sheet without a wish is measured until every row is known so well, or so many seconds are spent.
+_HALF_WIDTH, _BUDGET_S = 0.05, 1800.0
 FORMATS = ("table", "markdown", "csv", "json")
 DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
@@ -83,6 +85,17 @@ def read_amount(text: str) -> float:
     return amount
 
 
+def read_share(text: str) -> float:
+    """Read a percentage above zero as a share: ``5%``."""
+    try:
+        share = float(text.strip().removesuffix("%")) / 100 if text.strip().endswith("%") else math.nan
+    except ValueError:
+        share = math.nan
+    if not 0 < share <= 1:
+        raise UsageError(f"{text!r} is not a percentage from above 0% to 100%", do="write 5%")
+    return share
+
+
 def read_currency(text: str) -> str:
     """Read a short word that is printed behind amounts."""
     from speedsheet.sheets.letters import clean
@@ -105,6 +118,7 @@ PAIR = Read("pair", read_pair)
 PRECISION = Read("precision", read_precision)
 INPUT = Read("input", read_input)
 LANGUAGE = Read("language", read_language)
+SHARE = Read("share", read_share)
 AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
 _MEASURING = (
@@ -117,6 +131,8 @@ _MEASURING = (
     click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
     click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row."),
     click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
+    click.option("--half-width", type=SHARE, metavar="5%", help="Measure rows longer, until their interval is as narrow."),
+    click.option("--quick", is_flag=True, help="Shorter windows, and nothing else less."),
     click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
                  help="A row that says nothing for so long is ended; 300s by default."),
@@ -152,6 +168,8 @@ class Options:
     threads: int | None
     window_s: float | None
     budget_s: float | None
+    half_width: float | None
+    quick: bool
     seed: int | None
     stall_limit_s: float
     resume: bool
@@ -170,6 +188,18 @@ class Options:
         if self.price_per_hour is None and self.currency:
             raise UsageError("--currency is of no price", do="give --price-per-hour X too")
         return None if self.price_per_hour is None else Price(self.price_per_hour, self.currency or "")
+
+    def settled(self, *, refine: bool = False, budget_s: float | None = None) -> Options:
+        """Return the options with how well rows are to be known: `refine` is what holds where nothing is said.
+
+        `budget_s` is the suite's. Raises UsageError where a half-width is to be reached in a hurry.
+        """
+        if self.quick and self.half_width:
+            raise UsageError("--quick and --half-width ask for opposite things", do="give one of them")
+        unsaid = self.half_width is None and not self.quick and self.window_s is None
+        half_width = _HALF_WIDTH if refine and unsaid else self.half_width
+        default_s = None if half_width is None else _BUDGET_S
+        return replace(self, half_width=half_width, budget_s=self.budget_s or budget_s or default_s)
 
     def over(self, request: RowRequest) -> RowRequest:
         """Return a row's request with what was given on the command line in place of its own."""

@@ -36,7 +36,7 @@ def verb(
     from speedsheet.core.request import RowRequest
     from speedsheet.sheets.front_matter import FrontMatter
 
-    options = Options(**given)
+    options = Options(**given).settled()
     names = [spec.name for spec in inputs]
     for name in names:
         if names.count(name) > 1:

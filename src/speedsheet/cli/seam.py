@@ -24,6 +24,8 @@ class Measure(Protocol):
         *,
         store: Path,
         budget_s: float | None,
+        target: float | None,
+        quick: bool,
         resume: bool,
         stall_limit_s: float,
         listen: Listener,
