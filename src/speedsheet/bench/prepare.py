@@ -12,18 +12,17 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from speedsheet import plugins
+from speedsheet.bench.inputs import Model, calibration_feeds, input_feeds, sha256_of
 from speedsheet.bench.job import Prepared, Say, request_from_json
 from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
 from speedsheet.convert.assemble import assemble
-from speedsheet.convert.data import data_pool, input_pool
 from speedsheet.convert.own import own_artifact, own_workload
 from speedsheet.convert.quantise import float_layers, quantise
 from speedsheet.convert.shapes import fix_shapes
@@ -33,7 +32,7 @@ from speedsheet.core.errors import BadInput
 from speedsheet.core.folders import publish
 from speedsheet.core.plan import POOL_BATCHES
 from speedsheet.core.request import AS_IS, RowRequest
-from speedsheet.core.workload import Arrays, Workload
+from speedsheet.core.workload import Arrays
 from speedsheet.records.host import allowed_cores
 from speedsheet.records.places import cache_folder
 
@@ -41,8 +40,6 @@ from speedsheet.records.places import cache_folder
 _FORM = 1
 _CACHE_BYTES = 8 << 30
 _QUANTISED = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
-#: Calibration of int8: at least so many samples, in batches of at most so many, from a seed of their own.
-_CALIBRATION_SAMPLES, _CALIBRATION_BATCHES, _CALIBRATION_BATCH, _CALIBRATION_SEED = 32, 4, 4, 1_000_003
 _IN_USE_S = 3600.0
 
 
@@ -51,8 +48,8 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     request = request_from_json(job["request"])
     model = _own(request) if request.own else _shipped(request, say)
     say("preparing inputs", None, None)
-    feeds, source = _feeds(request, model, model.batch_size, POOL_BATCHES, request.seed)
-    inputs_sha256 = _sha256_of(feeds)
+    feeds, source = input_feeds(request, model, model.batch_size, POOL_BATCHES, request.seed)
+    inputs_sha256 = sha256_of(feeds)
     right = _right(request, model)
     known = [_FORM, right.sha256, right.graph_name, inputs_sha256, judge_version()]
     folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
@@ -71,30 +68,22 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     return prepared.to_json()
 
 
-@dataclass(frozen=True, slots=True)
-class _Model:
-    workload: Workload
-    artifact: Artifact
-    batch_size: int
-    assumptions: tuple[str, ...] = ()
-
-
-def _shipped(request: RowRequest, say: Say) -> _Model:
+def _shipped(request: RowRequest, say: Say) -> Model:
     workload = plugins.workload(request.model)
     batch_size = request.batch_size or workload.batch_size
     artifact = assemble(request.model, cache_folder(), tell=lambda done: say("drawing weights", done, None))
     shapes = {spec.name: spec.at(batch_size) for spec in workload.inputs}
-    return _Model(workload, fix_shapes(artifact, shapes), batch_size)
+    return Model(workload, fix_shapes(artifact, shapes), batch_size)
 
 
-def _own(request: RowRequest) -> _Model:
+def _own(request: RowRequest) -> Model:
     path = Path(request.model)
     own = own_workload(path, inputs=request.inputs, batch_size=request.batch_size, carry=request.carry)
     artifact = own_artifact(path, own, cache_folder())
-    return _Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
+    return Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
 
 
-def _right(request: RowRequest, model: _Model) -> Artifact:
+def _right(request: RowRequest, model: Model) -> Artifact:
     """Return the artifact whose FP32 outputs are the right ones: the model's own, or the reference that was given."""
     if request.reference is None:
         return model.artifact
@@ -120,63 +109,13 @@ def _found_quantised(artifact: Artifact) -> dict[str, Any]:
     return {"tool": "the file's own", "float_layers": float_layers(model)}
 
 
-def _feeds(request: RowRequest, model: _Model, batch_size: int, batches: int, seed: int) -> tuple[list[Arrays], str]:
-    if request.data:
-        return data_pool(request.data, model.workload, batch_size, batches)
-    feeds = input_pool(model.workload, batch_size, batches, seed)
-    assumed = "".join(f"; {text}" for text in model.assumptions)
-    return feeds, f"synthetic, seed {seed}: {batches} batches{assumed}"
-
-
-def _quantised(prepared: Prepared, request: RowRequest, model: _Model, feeds: Sequence[Arrays]) -> Prepared:
+def _quantised(prepared: Prepared, request: RowRequest, model: Model, feeds: Sequence[Arrays]) -> Prepared:
     """Put the int8 artifact in the place of the one that it is judged by."""
-    calibration = _calibration(request, model, feeds)
-    made = quantise(model.artifact, calibration, _sha256_of(calibration), cache_folder())
+    calibration = calibration_feeds(request, model, feeds)
+    made = quantise(model.artifact, calibration, sha256_of(calibration), cache_folder())
     facts = {key: value for key, value in asdict(made).items() if key != "artifact"}
     shapes = {name: feed.shape for name, feed in feeds[0].items()}
     return replace(prepared, artifact=fix_shapes(made.artifact, shapes), quantisation=facts)
-
-
-def _calibration(request: RowRequest, model: _Model, measured: Sequence[Arrays]) -> list[Arrays]:
-    """Take inputs that are not measured: drawn from another seed, or the samples of the file behind the pool's.
-
-    Raises BadInput where any sample is among the measured ones.
-    """
-    free = all(spec.batched for spec in model.workload.inputs) and not request.inputs
-    batch_size = min(model.batch_size, _CALIBRATION_BATCH) if free else model.batch_size
-    batches = max(_CALIBRATION_BATCHES, _CALIBRATION_SAMPLES // batch_size)
-    if request.data:
-        behind = -(-POOL_BATCHES * model.batch_size // batch_size)
-        chosen = _feeds(request, model, batch_size, behind + batches, request.seed)[0][behind:]
-    else:
-        chosen = _feeds(request, model, batch_size, batches, request.seed + _CALIBRATION_SEED)[0]
-    if _samples_of(chosen, model.workload) & _samples_of(measured, model.workload):
-        needed = POOL_BATCHES * model.batch_size + batches * batch_size
-        raise BadInput(
-            "the calibration inputs are among the measured ones",
-            where=str(request.data or request.model),
-            do=f"give at least {needed} distinct samples, or a smaller --batch",
-        )
-    return chosen
-
-
-def _samples_of(feeds: Sequence[Arrays], workload: Workload) -> set[bytes]:
-    """Hash each sample of a pool."""
-    batched = [spec.name for spec in workload.inputs if spec.batched and not spec.constant]
-    return {
-        hashlib.sha256(b"".join(np.ascontiguousarray(feed[name][row]).tobytes() for name in batched)).digest()
-        for feed in feeds
-        for row in range(len(feed[batched[0]]) if batched else 0)
-    }
-
-
-def _sha256_of(feeds: Sequence[Arrays]) -> str:
-    digest = hashlib.sha256()
-    for feed in feeds:
-        for name, array in sorted(feed.items()):
-            digest.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def _publish(folder: Path, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -> None:
@@ -192,7 +131,7 @@ def _publish(folder: Path, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -
 
 
 def _prepared(
-    request: RowRequest, model: _Model, folder: Path, feeds: Sequence[Arrays], source: str, inputs_sha256: str
+    request: RowRequest, model: Model, folder: Path, feeds: Sequence[Arrays], source: str, inputs_sha256: str
 ) -> Prepared:
     workload = model.workload
     return Prepared(
