@@ -131,7 +131,7 @@ _MEASURING = (
     click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
     click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row."),
     click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
-    click.option("--half-width", type=SHARE, metavar="5%", help="Measure rows longer, until their interval is as narrow."),
+    click.option("--half-width", type=SHARE, metavar="5%", help="Measure rows longer, until ± is at most this."),
     click.option("--quick", is_flag=True, help="Shorter windows, and nothing else less."),
     click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
