@@ -23,8 +23,6 @@ from speedsheet.core.request import Progress, RowRequest
 from speedsheet.core.samples import WINDOW, Samples
 from speedsheet.core.sheet import Sheet
 from speedsheet.records import store as records
-from speedsheet.sheets.as_json import content
-from speedsheet.sheets.document import Document
 
 PROGRAM = "import sys, test_cli; sys.exit(test_cli.main(sys.argv[1:], measure=test_cli.slow))"
 HERE = {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}
@@ -153,6 +151,7 @@ WRONG = {
     "run dlrm --input x": ("--input", "NAME=SHAPE"),
     "run dlrm --input x=1:float32 --input x=2:float32": ("--input", "x is given twice"),
     "run dlrm --data none.npz": ("none.npz", "no such file"),
+    "run dlrm --reference none.onnx": ("none.onnx", "no such file"),
     "run dlrm --carry h": ("--carry", "NAME=VALUE"),
     "models resnet5": ("no model is called 'resnet5'", "did you mean resnet50"),
     "models --jsn": ("no option --jsn", "--json"),
@@ -312,10 +311,12 @@ def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:
     (tmp_path / "x.npz").touch()
     bench = Fake()
     command = "run a.onnx dlrm --input ids=1x128:int64:0:30000 --input h=:float32 --data x.npz --carry h_out=h"
+    command += " --reference a.onnx --precision as-is"
     assert main(command.split(), measure=bench) == 0
     assert [request.model for request in bench.asked] == ["a.onnx", "dlrm"]
     assert [spec.name for spec in bench.asked[0].inputs] == ["ids", "h"]
-    assert bench.asked[0].data == Path("x.npz")
+    assert (bench.asked[0].data, bench.asked[0].reference) == (Path("x.npz"), Path("a.onnx"))
+    assert bench.asked[0].precision == "as-is"
     assert bench.asked[0].carry == {"h_out": "h"}
 
 
@@ -431,17 +432,3 @@ def test_a_missing_engine_says_how_to_get_it() -> None:
         )
         assert done.returncode == 0
         assert "pip install" in done.stdout
-
-
-def test_the_document_is_the_sheet(capsys: pytest.CaptureFixture[str]) -> None:
-    """What `--json` prints is the rows that the bench returned, nothing rounded."""
-    sheets: list[Sheet] = []
-
-    def keeping(requests: Sequence[RowRequest], **rest: Any) -> Sheet:
-        sheets.append(Fake()(requests, **rest))
-        return sheets[0]
-
-    assert main(["run", "dlrm", "--json"], measure=keeping) == 0
-    printed, wanted = json.loads(capsys.readouterr().out), content(Document.of(sheets[0]))
-    assert re.fullmatch(r"20\d\d-\d\d-\d\d", printed["document"].pop("date"))
-    assert printed | {"document": printed["document"] | {"date": None}} == wanted

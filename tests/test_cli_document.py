@@ -7,11 +7,17 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from speedsheet.cli import main
+from speedsheet.core.request import RowRequest
+from speedsheet.core.sheet import Sheet
+from speedsheet.sheets.as_json import content
+from speedsheet.sheets.document import Document
 from test_cli import HERE, PROGRAM, Fake, program
 
 
@@ -63,3 +69,17 @@ def test_a_price_becomes_a_cost(capsys: pytest.CaptureFixture[str]) -> None:
     assert (data["document"]["price_per_hour"], data["document"]["currency"]) == (3.6, "EUR")
     main(command, measure=Fake())
     assert "| Cost per million samples (EUR) |" in capsys.readouterr().out
+
+
+def test_the_document_is_the_sheet(capsys: pytest.CaptureFixture[str]) -> None:
+    """What `--json` prints is the rows that the bench returned, nothing rounded."""
+    sheets: list[Sheet] = []
+
+    def keeping(requests: Sequence[RowRequest], **rest: Any) -> Sheet:
+        sheets.append(Fake()(requests, **rest))
+        return sheets[0]
+
+    assert main(["run", "dlrm", "--json"], measure=keeping) == 0
+    printed, wanted = json.loads(capsys.readouterr().out), content(Document.of(sheets[0]))
+    assert re.fullmatch(r"20\d\d-\d\d-\d\d", printed["document"].pop("date"))
+    assert printed | {"document": printed["document"] | {"date": None}} == wanted

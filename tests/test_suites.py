@@ -104,6 +104,7 @@ def test_a_row_says_all_that_a_request_can_hold() -> None:
         settings = { NUM_STREAMS = 2 }
         inputs = ["ids=1x128:int64:0:30000"]
         data = "x.npz"
+        reference = "wide.onnx"
         carry = { h_out = "h_in" }
         strict_precision = true
         seed = 7
@@ -116,6 +117,7 @@ def test_a_row_says_all_that_a_request_can_hold() -> None:
     assert own.model == str(Path("there/nets/x.onnx"))
     assert (own.window_s, own.precision, own.device, own.settings) == (0.25, "bf16", "GPU.0", {"NUM_STREAMS": "2"})
     assert (own.data, own.carry, own.seed) == (Path("there/x.npz"), {"h_out": "h_in"}, 7)
+    assert own.reference == Path("there/wide.onnx")
     assert own.inputs[0].name == "ids"
     assert own.strict_precision
     assert dlrm == RowRequest("dlrm", window_s=3.0)

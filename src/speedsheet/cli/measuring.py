@@ -124,6 +124,9 @@ def _refuse(request: RowRequest) -> None:
         raise BadModel("is not an .onnx file", where=request.model, do="export the model to ONNX and give that file")
     else:
         workload(request.model)
+    if request.reference is not None:
+        missing = BadModel("no such file", where=str(request.reference), do="give the path of an .onnx file")
+        _file(request.reference, missing)
     if request.data is not None:
         _file(request.data, BadInput("no such file", where=str(request.data), do="give the path of an .npz file"))
 

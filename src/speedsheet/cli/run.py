@@ -18,6 +18,12 @@ from speedsheet.cli.seam import Measure
     help="An input of your own model, once per input: ids=1x128:int64:0:30000.",
 )  # fmt: skip
 @click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs by name, samples first.")
+@click.option(
+    "--reference",
+    type=click.Path(path_type=Path),
+    metavar="FILE.onnx",
+    help="The FP32 model that yours was quantised from: its outputs are the right ones.",
+)
 @click.option("--carry", type=PAIR, multiple=True, metavar="OUT=IN", help="An output that is the next request's input.")
 @measuring
 @click.pass_obj
@@ -27,6 +33,7 @@ def verb(
     models: tuple[str, ...],
     inputs: tuple[Any, ...],
     data: Path | None,
+    reference: Path | None,
     carry: tuple[tuple[str, str], ...],
     **given: Any,
 ) -> int:
@@ -42,7 +49,8 @@ def verb(
         if names.count(name) > 1:
             raise UsageError(f"{name} is given twice", where="--input", do="give each input once")
     carried = mapping("--carry", carry)
-    requests = [options.over(RowRequest(model, inputs=inputs, data=data, carry=carried)) for model in models]
+    asked = [RowRequest(model, inputs=inputs, data=data, reference=reference, carry=carried) for model in models]
+    requests = [options.over(request) for request in asked]
     done = measured(requests, options, FrontMatter(), measure)
     if done.shape == "table":
         show_spread(done.document)

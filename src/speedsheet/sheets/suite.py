@@ -11,7 +11,7 @@
     batch_size = 16
     thread_num = 12
 
-A row may also say engine, device, window, settings, inputs, data, carry, strict_precision and seed.
+A row may also say engine, device, window, settings, inputs, data, reference, carry, strict_precision and seed.
 
 What is to stand above the rows goes into [document]: title, publisher, version, date, tool, software, hardware,
 clock_note, source. What it leaves out is told by the host. [document.zh] says it in Chinese.
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from speedsheet.core.errors import UnknownName, UsageError
-from speedsheet.core.request import PRECISIONS, RowRequest
+from speedsheet.core.request import AS_IS, PRECISIONS, RowRequest
 from speedsheet.core.units import parse_duration_s
 from speedsheet.sheets.front_matter import FrontMatter
 from speedsheet.sheets.languages import LANGUAGES
@@ -111,9 +111,10 @@ def parse(text: str, *, where: str, folder: Path) -> Suite:
 def parse_precision(text: str) -> str:
     """Read a precision in either case, as published sheets write it or as the contract does."""
     precision = str(text).lower()
-    if precision not in PRECISIONS:
-        near = difflib.get_close_matches(precision, PRECISIONS, n=1)
-        do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(PRECISIONS)}"
+    known = (*PRECISIONS, AS_IS)
+    if precision not in known:
+        near = difflib.get_close_matches(precision, known, n=1)
+        do = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(known)}"
         raise UsageError(f"{text!r} is not a precision", do=do)
     return precision
 
@@ -146,8 +147,9 @@ def _request(row: Mapping[str, Any], window_s: float, folder: Path, where: str) 
     }
     if taken["model"].endswith(".onnx"):
         taken["model"] = str(folder / taken["model"])
-    if taken["data"] is not None:
-        taken["data"] = folder / taken["data"]
+    for key in ("data", "reference"):
+        if taken[key] is not None:
+            taken[key] = folder / taken[key]
     return RowRequest(**taken)
 
 
@@ -239,6 +241,7 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any], Any]] = {
     "settings": ("settings", _pairs, {}),
     "inputs": ("inputs", _inputs, ()),
     "data": ("data", lambda value: Path(_name(value)), None),
+    "reference": ("reference", lambda value: Path(_name(value)), None),
     "carry": ("carry", _pairs, {}),
     "strict_precision": ("strict_precision", _flag, None),
     "seed": ("seed", _seed, None),
