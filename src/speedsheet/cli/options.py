@@ -125,7 +125,7 @@ _MEASURING = (
     click.option("--engine", metavar="auto|NAME", help="Engine to run on; auto tries each and takes the best."),
     click.option("--device", metavar="NAME", help="A device of that engine: GPU.0, CUDAExecutionProvider, ..."),
     click.option("--set", "settings", type=PAIR, multiple=True, metavar="KEY=VALUE", help="A setting of the engine."),
-    click.option("--precision", type=PRECISION, metavar="NAME", help="fp32, fp16, bf16, int8; or as-is, the file's own."),
+    click.option("--precision", type=PRECISION, metavar="NAME", help="fp32, fp16, bf16, int8; as-is: the file's own."),
     click.option("--strict-precision", is_flag=True, help="Fail a row where another precision ran than was asked."),
     click.option("--batch", type=COUNT, metavar="N", help="Samples in a request."),
     click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
