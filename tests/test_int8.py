@@ -14,7 +14,7 @@ from speedsheet.convert.own import own_workload
 from speedsheet.convert.own_artifact import own_artifact
 from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise
 from speedsheet.core.errors import BadInput
-from speedsheet.core.measurement import executed_label
+from speedsheet.core.measurement import executed_kinds
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
 
@@ -86,7 +86,7 @@ def test_a_model_quantised_elsewhere_is_judged_by_the_one_it_came_from(tmp_path)
     request = asking(made.artifact.graph, precision="as-is", engine="openvino", reference=path)
     right, wrong = measure_sheet([request, replace(request, reference=other)], store=tmp_path / "store").rows
     assert right.status == "ok", right.error
-    assert executed_label(right) == "int8 (asked as-is)"
+    assert executed_kinds(right.precision_executed) == "int8"
     assert wrong.gate.passed is False
 
 

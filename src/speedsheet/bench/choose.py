@@ -139,13 +139,17 @@ def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -
 
 
 def _further(other: Candidate, winner: Candidate, asked: str) -> str:
-    def share(candidate: Candidate) -> str:
-        if not candidate.executed:
-            return "what it does not tell"
-        kind = max(candidate.executed, key=candidate.executed.__getitem__)
-        return f"{kind} on {candidate.executed[kind]:.0%}".replace("%", " %") + " of the multiply-accumulates"
+    runs, instead = (_share(candidate) for candidate in (other, winner))
+    return f"executes {runs} where {winner.info.name} executes {instead} (asked {asked})"
 
-    return f"executes {share(other)} where {winner.info.name} executes {share(winner)} (asked {asked})"
+
+def _share(candidate: Candidate) -> str:
+    """Say what a candidate executes; by how much only where it is not all."""
+    if not candidate.executed:
+        return "what it does not tell"
+    kind = max(candidate.executed, key=candidate.executed.__getitem__)
+    share = candidate.executed[kind]
+    return kind if share == 1 else f"{kind} on {share * 100:.0f} %"
 
 
 def rejected(info: EngineInfo, why: str) -> Finding:

@@ -129,9 +129,3 @@ def executed_kinds(shares: Mapping[str, float] | None) -> str:
     if not ranked or ranked[0][0] >= MOSTLY:
         return ranked[0][1] if ranked else ""
     return " + ".join(f"{kind} {share * 100:.0f} %" for share, kind in ranked)
-
-
-def executed_label(measurement: Measurement) -> str:
-    """Say what ran in place of what was asked: ``fp32``, ``bf16 (asked fp16)``."""
-    kinds = executed_kinds(measurement.precision_executed)
-    return kinds if kinds in {"", measurement.precision} else f"{kinds} (asked {measurement.precision})"
