@@ -17,6 +17,6 @@ WORKLOADS = (
         batch_size=8,
         thread_num=12,
         calm=images.Calm(),  # its blocks join what they read, and add nothing to it
-        gain=4.0,
+        gain=3.0,
     ),
 )

@@ -37,7 +37,7 @@ WORKLOADS = (
         batch_size=32,
         thread_num=16,
         calm=images.Calm(last=("_2_bn",)),
-        gain=5.0,
+        gain=3.0,
     ),
     images.classifier(
         "resnet50",
@@ -62,7 +62,7 @@ WORKLOADS = (
         batch_size=16,
         thread_num=12,
         calm=images.Calm(last=("_3_bn",)),
-        gain=5.0,
+        gain=3.0,
     ),
     images.classifier(
         "resnet101",

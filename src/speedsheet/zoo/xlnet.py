@@ -18,6 +18,8 @@ _LENGTH = 128
 _WORDS = 32_000
 _CLS, _SEP, _PAD = 3, 4, 5
 _FIRST_WORD = 9  # the ids below are reserved
+_CHOICE = 3.0
+_CHOOSING = ("query/kernel", "key/kernel", "encoding/kernel")
 #: Segments of the first text, the second, [CLS] and padding.
 _FIRST, _SECOND, _CLASS, _NONE = range(4)
 
@@ -78,8 +80,13 @@ def _positions() -> Any:
 
 
 def _limit(path: str, shape: Shape) -> float:  # noqa: ARG001  a Rule takes both
-    """Uniform with a standard deviation of 0.02."""
-    return 0.02 * sqrt(3.0)
+    """Uniform with a standard deviation of 0.02; words of one, since no norm follows them as it does in BERT.
+
+    What attention chooses by is drawn wider: at 0.02 throughout every token attends to all alike.
+    """
+    if path.endswith("embeddings"):
+        return sqrt(3.0)
+    return 0.02 * sqrt(3.0) * (_CHOICE if path.endswith(_CHOOSING) else 1.0)
 
 
 def _settle(model: Any) -> None:
