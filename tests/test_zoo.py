@@ -58,7 +58,7 @@ PUBLISHED = {
 }
 #: One layer of XLNet at 128 tokens of 768: queries, keys, values and outputs; positions, of which there are twice as
 #: many as tokens, since a token looks both ways; scores by content, position and segment, and their sum; the
-#: feed-forward layers. 26.6 GFLOP in all; a count of 24.8 shares the projected positions between two samples.
+#: feed-forward layers. 26.6 GFLOP in all; 24.8, which is also met with, projects the positions once for two samples.
 _XLNET_LAYER = (4 + 2) * 128 * 768**2 + (128 * 128 * 768) * (1 + 2 + 1) + 128 * 2 * 768 + 2 * 128 * 768 * 3072
 _DLRM = 13 * 512 + 512 * 256 + 256 * 64 + 64 * 16 + 27 * 27 * 16 + (16 + 351) * 512 + 512 * 256 + 256
 #: Multiply-accumulates by hand, where they are few: perceptrons, and what joins them.

@@ -1,25 +1,22 @@
-"""Each model is built, exported, assembled and computed once for all tests of this folder."""
+"""Each model is built, exported and computed once for all tests of this folder, in a process of its own."""
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
-from pathlib import Path
-from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, numpy_helper
 
 from speedsheet import plugins
 from speedsheet.convert.assemble import assemble
-from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import Recipe, Weight, shipped
-from speedsheet.convert.ship import PROOF_SAMPLES, author_of
-from speedsheet.convert.weights import Author
+from speedsheet.convert.evidence import Evidence, collect
+from speedsheet.convert.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.workload import Arrays, Workload
+from speedsheet.core.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -27,54 +24,43 @@ class Today:
     """What the installed framework makes of a model, beside what ships."""
 
     workload: Workload
-    author: Author
     recipe: Recipe
+    evidence: Evidence
     artifact: Artifact
-    graph: onnx.ModelProto
-    weights: tuple[Weight, ...]
-    values: Arrays
-    feed: Arrays
-    reference: Arrays
+    shipped_graph: onnx.ModelProto
+
+    def initializer(self, name: str) -> np.ndarray:
+        """Read a weight of the artifact as its graph stores it."""
+        tensor = next(tensor for tensor in self.shipped_graph.graph.initializer if tensor.name == name)
+        if tensor.data_location != TensorProto.EXTERNAL:
+            return numpy_helper.to_array(tensor)
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        return np.array(
+            np.memmap(self.artifact.folder / WEIGHTS, np.float32, "r", int(where["offset"]), (*tensor.dims,))
+        )
+
+    def with_weight(self, name: str, value: np.ndarray) -> Artifact:
+        """Return the artifact with one weight replaced, inline in a graph beside a hard link to the others.
+
+        Until it is asked for again: there is one at a time.
+        """
+        folder = self.evidence.folder / "damaged"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        graph = onnx.ModelProto()
+        graph.CopyFrom(self.shipped_graph)
+        tensor = next(tensor for tensor in graph.graph.initializer if tensor.name == name)
+        tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        (folder / GRAPH).write_bytes(graph.SerializeToString())
+        os.link(self.artifact.folder / WEIGHTS, folder / WEIGHTS)
+        return replace(self.artifact, folder=folder)
 
 
-@pytest.fixture(scope="session")
-def today_of(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Return a function from a model's name to what its framework makes of it; one model is kept at a time."""
-    store = tmp_path_factory.mktemp("artifacts")
-    held: dict[str, Today] = {}
-
-    def make(name: str) -> Today:
-        if name not in held:
-            held.clear()
-            held[name] = _today(name, store)
-        return held[name]
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def damageable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Return a function from an artifact to a copy whose weights may be written; one copy is kept at a time."""
-    root = tmp_path_factory.mktemp("damaged")
-
-    @cache
-    def copy(artifact: Artifact) -> Artifact:
-        for left in root.iterdir():
-            shutil.rmtree(left)
-        shutil.copytree(artifact.folder, root / artifact.folder.name)
-        return replace(artifact, folder=root / artifact.folder.name)
-
-    yield copy
-    shutil.rmtree(root)
-
-
-def _today(name: str, store: Path) -> Today:
-    workload = plugins.workload(name)
-    author = author_of(workload)
-    model = author()
-    values = author.values(model)
-    shapes = {path: value.shape for path, value in values.items()}
-    graph, weights = finish(author.export(model, workload.inputs), shapes, author.rule)
-    feed = workload.draw(11, PROOF_SAMPLES)
-    reference = author.predict(model, feed)
-    return Today(workload, author, shipped(name), assemble(name, store), graph, weights, values, feed, reference)
+@pytest.fixture(params=sorted(plugins.workloads()), scope="module")
+def today(request, tmp_path_factory):
+    """Give each model's evidence and artifact to the tests of a module, and take its gigabytes away after them."""
+    name = request.param
+    folder = tmp_path_factory.mktemp(name)
+    graph = onnx.load_from_string(shipped_folder(name).joinpath(GRAPH).read_bytes())
+    yield Today(plugins.workload(name), shipped(name), collect(name, folder), assemble(name, folder), graph)
+    shutil.rmtree(folder)

@@ -49,6 +49,12 @@ class Weight:
     offset: int
     length: int
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Weight:
+        """Read one weight of a recipe."""
+        steps = tuple((str(kind), tuple(sizes)) for kind, sizes in data["steps"])
+        return cls(**{**data, "shape": tuple(data["shape"]), "steps": steps})
+
     def draw(self, seed: int) -> F32:
         """Return the weight as the graph stores it, contiguous."""
         return relayout(draws.symmetric(seed, self.variable, self.shape, self.limit), self.steps)
@@ -105,7 +111,7 @@ class Recipe:
             data: dict[str, Any] = json.loads(text)
             if data.pop("schema") != SCHEMA:
                 raise BadModel("the recipe is of another schema", where=where, do=f"this version reads {SCHEMA}")
-            data["weights"] = tuple(_weight(weight) for weight in data["weights"])
+            data["weights"] = tuple(Weight.from_json(weight) for weight in data["weights"])
             data["proof"] = data["proof"] and Proof(**data["proof"])
             return cls(**data)
         except (KeyError, TypeError, ValueError) as error:
@@ -143,8 +149,3 @@ def shipped_arrays(name: str) -> dict[str, np.ndarray] | None:
         return None
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         return {key: arrays[key] for key in arrays.files}
-
-
-def _weight(data: dict[str, Any]) -> Weight:
-    steps = tuple((str(kind), tuple(sizes)) for kind, sizes in data.pop("steps"))
-    return Weight(**{**data, "shape": tuple(data["shape"]), "steps": steps})
