@@ -113,7 +113,7 @@ def test_too_few_rounds_give_no_interval_but_say_how_much_longer():
     assert said.throughput_samples_per_s.low is said.latency_ms.low is None
     (finding,) = said.findings
     assert finding.code == "no_interval"
-    assert "measure 3 s longer (--time 6s)" in finding.text
+    assert "measure 3 s longer for an interval (--time 6s)" in finding.text
 
 
 def test_percentiles_are_blank_where_requests_are_too_few():

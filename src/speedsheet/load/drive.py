@@ -132,21 +132,31 @@ def _wait(plan: LoadPlan, logs: Sequence[_Log], stop: list[bool], tell: Tell) ->
         passed_s = (time.perf_counter_ns() - opened[0]) / NS_PER_S
         # counts were read after the window opened, so what is added to them completed in it
         served = [count - before for count, before in zip(counts, opened[1], strict=True)]
-        if passed_s >= plan.window_s and min(served) >= _needed(plan, served, passed_s):
-            enough = enough or -(-sum(served) // len(served)) * len(served)  # to the end of the round
-            if sum(served) >= enough:
-                return
-        needed = sum(min(count, plan.requests_per_client) for count in served) / plan.requests_per_client
-        done = min(passed_s / plan.window_s, needed / len(served))
+        if not enough and passed_s >= plan.window_s and min(served) >= plan.requests_per_client:
+            enough = completions_to_stop(plan, sum(served), passed_s)
+        if enough and sum(served) >= enough:
+            return
         if poll % _TELL_EVERY == 0:
-            tell(min(done, 1.0), passed_s * (1 - done) / done if done > 0 else plan.window_s)
+            done = _done(plan, served, passed_s, enough)
+            tell(done, passed_s * (1 - done) / done if done > 0 else plan.window_s)
 
 
-def _needed(plan: LoadPlan, served: Sequence[int], passed_s: float) -> int:
-    """Return how many requests each client must complete: the plan's rounds, if they end in time at this pace."""
-    rounds = sum(served) / len(served)
-    fits = rounds > 0 and passed_s / rounds * plan.rounds <= plan.rounds_within_s
-    return max(plan.requests_per_client, plan.rounds if fits else 0)
+def completions_to_stop(plan: LoadPlan, served: int, passed_s: float) -> int:
+    """Return how many completions end the window, once its time has passed with `served` of them.
+
+    The round in hand is finished; and the plan's rounds are, where they end in time at the pace until now.
+    """
+    rounds = served / plan.thread_num
+    fits = passed_s / rounds * plan.rounds <= plan.rounds_within_s
+    return max(int(rounds) + 1, plan.rounds if fits else 0) * plan.thread_num
+
+
+def _done(plan: LoadPlan, served: Sequence[int], passed_s: float, enough: int) -> float:
+    """Return the share of the window that is behind: of its time and its requests, or of what it goes on to."""
+    if enough:
+        return min(sum(served) / enough, 1.0)
+    requests = sum(min(count, plan.requests_per_client) for count in served) / plan.requests_per_client
+    return min(passed_s / plan.window_s, requests / len(served), 1.0)
 
 
 def _collect(plan: LoadPlan, logs: Sequence[_Log]) -> Samples:

@@ -128,8 +128,8 @@ def _too_few_rounds(edges: NDArray[np.int64], requests: int, thread_num: int, wi
     return (
         Finding(
             "no_interval",
-            f"{requests // thread_num} whole rounds of {thread_num} clients in {window_s:.1f} s are too few for an "
-            f"interval; measure {enough_s - window_s:.0f} s longer (--time {enough_s:.0f}s)",
+            f"{requests // thread_num} of {MIN_BATCHES} rounds of {thread_num} clients in {window_s:.1f} s; "
+            f"measure {enough_s - window_s:.0f} s longer for an interval (--time {enough_s:.0f}s)",
         ),
     )
 
@@ -138,10 +138,6 @@ def _little(residual: float, requests: int, thread_num: int) -> tuple[Finding, .
     if abs(residual) <= LITTLE_LIMIT:
         return ()
     few = requests < 50 * thread_num
-    why = "the window holds few rounds, so its edges weigh; measure longer" if few else "time is spent outside requests"
-    return (
-        Finding(
-            "littles_law",
-            f"throughput x mean latency / (batch x clients) leaves {residual:+.1%} unexplained: {why}",
-        ),
-    )
+    why = "few rounds, so the window's edges weigh; measure longer" if few else "time is spent outside requests"
+    text = f"throughput x mean latency / (batch x clients) is {1 - residual:.3f}, not 1: {why}"
+    return (Finding("littles_law", text),)
