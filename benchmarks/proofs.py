@@ -36,7 +36,8 @@ see that the proof fails.
 """
 NOTES = """
 - *Parameters* are the floats of the graph. A framework counts running means and variances too, which fold into the
-  scale and offset of their norm: 8.06 M of DenseNet-121 are 7.98 M here.
+  scale and offset of their norm: 8.06 M of DenseNet-121 are 7.98 M here. XLNet's graph holds 0.2 M more: the sines of
+  its positions, which a framework computes.
 - *GFLOP* is twice the multiply-accumulates of the graph's products, at a batch of one.
 - *xlnet*: attention by relative position projects twice as many positions as there are tokens, for every sample, as
   the authors' code does: 26.6 GFLOP. Projected once for two samples, it would be 24.8.
