@@ -22,10 +22,10 @@ from speedsheet import plugins
 from speedsheet.bench.judge import DEFAULT_LIMITS, Kept, judge
 from speedsheet.bench.reference import reference_outputs
 from speedsheet.bench.sheet import measure_sheet
-from speedsheet.convert.assemble import assemble
 from speedsheet.convert.data import input_pool
-from speedsheet.convert.recipe import shipped
-from speedsheet.convert.shapes import fix_shapes
+from speedsheet.convert.graph.shapes import fix_shapes
+from speedsheet.convert.shipping.assemble import assemble
+from speedsheet.convert.shipping.recipe import shipped
 from speedsheet.core.measurement import Gate
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Limit

@@ -22,9 +22,9 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from speedsheet.convert.assemble import assemble
 from speedsheet.convert.data import input_pool
-from speedsheet.convert.shapes import fix_shapes
+from speedsheet.convert.graph.shapes import fix_shapes
+from speedsheet.convert.shipping.assemble import assemble
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import Setup
 from speedsheet.core.plan import LoadPlan

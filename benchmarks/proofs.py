@@ -16,10 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from speedsheet import plugins
-from speedsheet.convert.assemble import assemble
-from speedsheet.convert.evidence import Evidence, collect
-from speedsheet.convert.recipe import GRAPH, shipped, shipped_folder
-from speedsheet.convert.ship import compare, run_plain
+from speedsheet.convert.shipping.assemble import assemble
+from speedsheet.convert.shipping.evidence import Evidence, collect
+from speedsheet.convert.shipping.recipe import GRAPH, shipped, shipped_folder
+from speedsheet.convert.shipping.ship import compare, run_plain
 from speedsheet.records.host import host_facts
 
 VERSIONS = ("tensorflow", "keras", "keras-hub", "tf2onnx", "torch", "onnxscript", "onnx", "onnxruntime", "numpy")

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from speedsheet.convert.assemble import assemble, shipped
-from speedsheet.convert.recipe import Recipe, shipped_arrays, shipped_folder
+from speedsheet.convert.shipping.assemble import assemble, shipped
+from speedsheet.convert.shipping.recipe import Recipe, shipped_arrays, shipped_folder
 from speedsheet.core.errors import BadModel, RowFailed
 from speedsheet.core.folders import UNFINISHED
 
@@ -163,7 +163,7 @@ def test_a_recipe_that_does_not_read_is_refused(copied: Path, text: str):
 
 def test_a_model_without_a_recipe_is_refused():
     """The message says how a developer makes one."""
-    with pytest.raises(BadModel, match=r"python -m speedsheet\.convert\.ship nothing_like_it"):
+    with pytest.raises(BadModel, match=r"python -m speedsheet\.convert\.shipping\.ship nothing_like_it"):
         shipped("nothing_like_it")
     assert shipped_arrays("nothing_like_it") is None
 

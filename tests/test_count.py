@@ -6,7 +6,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from speedsheet.convert.count import count
+from speedsheet.convert.graph.count import count
 from speedsheet.core.errors import BadModel
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from models import carried, conv, embedding, mlp, model, point_outside, save, save_external, tensor, weights
-from speedsheet.convert.onnx_file import read_model
-from speedsheet.convert.own import own_workload
+from speedsheet.convert.graph.file import read_model
+from speedsheet.convert.own.workload import own_workload
 from speedsheet.core.errors import BadModel, SpeedsheetError
 
 

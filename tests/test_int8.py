@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.convert.data import input_pool
-from speedsheet.convert.own import own_workload
-from speedsheet.convert.own_artifact import own_artifact
+from speedsheet.convert.own.artifact import own_artifact
+from speedsheet.convert.own.workload import own_workload
 from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise
 from speedsheet.core.errors import BadInput
 from speedsheet.core.measurement import executed_kinds

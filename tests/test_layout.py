@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import relayout
-from speedsheet.convert.weights import Exported
+from speedsheet.convert.shipping.layout import finish
+from speedsheet.convert.shipping.recipe import relayout
+from speedsheet.convert.shipping.weights import Exported
 
 KERNEL = (3, 3, 40, 50)
 

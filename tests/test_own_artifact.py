@@ -12,9 +12,9 @@ import pytest
 from onnx import helper, numpy_helper
 
 from models import conv, model, save, save_external, tensor, weights
-from speedsheet.convert.onnx_file import read_model
-from speedsheet.convert.own import own_artifact, own_workload, parse_input
-from speedsheet.convert.shapes import dims, fix_shapes
+from speedsheet.convert.graph.file import read_model
+from speedsheet.convert.graph.shapes import dims, fix_shapes
+from speedsheet.convert.own.workload import own_artifact, own_workload, parse_input
 from speedsheet.core.errors import BadModel, RowFailed
 
 
@@ -97,10 +97,10 @@ def test_several_at_once_end_in_one(path, tmp_path):
 
 
 def test_what_an_interrupted_copy_left_is_swept(path, tmp_path):
-    (tmp_path / "cache" / ".own-dead").mkdir(parents=True)
-    os.utime(tmp_path / "cache" / ".own-dead", (0, 0))
+    (tmp_path / "cache" / ".unfinished-dead").mkdir(parents=True)
+    os.utime(tmp_path / "cache" / ".unfinished-dead", (0, 0))
     own_artifact(path, own_workload(path), tmp_path / "cache")
-    assert not (tmp_path / "cache" / ".own-dead").exists()
+    assert not (tmp_path / "cache" / ".unfinished-dead").exists()
 
 
 def test_a_damaged_record_is_said(path, tmp_path):
@@ -134,7 +134,7 @@ def test_other_shapes_can_be_written_later(path, tmp_path):
 def test_a_full_disk_is_a_row_without_a_number(path, tmp_path, monkeypatch):
     own = own_workload(path)
     full = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr("speedsheet.convert.own_artifact.shutil.disk_usage", lambda _: full)
+    monkeypatch.setattr("speedsheet.convert.own.artifact.shutil.disk_usage", lambda _: full)
     with pytest.raises(RowFailed, match=r"no room.*free"):
         own_artifact(path, own, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []

@@ -14,9 +14,9 @@ from onnx.reference import ReferenceEvaluator
 
 from models import carried, conv, embedding, mlp, model, save, tensor, weights
 from speedsheet.convert.data import input_pool
-from speedsheet.convert.own import check_carry, own_artifact, own_workload, parse_input
-from speedsheet.convert.own_values import OwnDraw, drawn
-from speedsheet.convert.shapes import dims
+from speedsheet.convert.graph.shapes import dims
+from speedsheet.convert.own.values import OwnDraw, drawn
+from speedsheet.convert.own.workload import check_carry, own_artifact, own_workload, parse_input
 from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import InputSpec
 

@@ -17,7 +17,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from speedsheet.bench.sheet import measure_sheet
-from speedsheet.convert.input_text import parse_input
+from speedsheet.convert.own.input_text import parse_input
 from speedsheet.core.errors import BadModel, UnknownName, UsageError
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records

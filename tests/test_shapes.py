@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from onnx import helper
 
 from models import carried, conv, mlp, model, save, save_external, tensor, weights
-from speedsheet.convert.input_text import DTYPES, format_input, parse_input
-from speedsheet.convert.onnx_file import read_model
-from speedsheet.convert.shapes import dims, fix_shapes, write_shapes
+from speedsheet.convert.graph.file import read_model
+from speedsheet.convert.graph.shapes import dims, fix_shapes, write_shapes
+from speedsheet.convert.own.input_text import DTYPES, format_input, parse_input
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.workload import InputSpec

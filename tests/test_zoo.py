@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from speedsheet import plugins
-from speedsheet.convert.count import count, infer
-from speedsheet.convert.recipe import shipped, shipped_arrays, shipped_folder
-from speedsheet.convert.weights import Author, is_large
+from speedsheet.convert.graph.count import count, infer
+from speedsheet.convert.shipping.recipe import shipped, shipped_arrays, shipped_folder
+from speedsheet.convert.shipping.weights import Author, is_large
 from speedsheet.core.request import PRECISIONS
 
 NAMES = sorted(plugins.workloads())
@@ -92,7 +92,7 @@ def test_the_models_of_the_sheet_are_there():
 def test_importing_the_zoo_imports_no_framework():
     """Declarations, draws and recipes need numpy alone; a user has no framework."""
     code = (
-        "import sys; from speedsheet import plugins; from speedsheet.convert.recipe import shipped\n"
+        "import sys; from speedsheet import plugins; from speedsheet.convert.shipping.recipe import shipped\n"
         "for name, workload in plugins.workloads().items(): workload.draw(1, 1); shipped(name)\n"
         "print(*sys.modules)"
     )

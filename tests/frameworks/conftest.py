@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from speedsheet import plugins
-from speedsheet.convert.assemble import assemble
-from speedsheet.convert.evidence import Evidence, collect
-from speedsheet.convert.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
+from speedsheet.convert.shipping.assemble import assemble
+from speedsheet.convert.shipping.evidence import Evidence, collect
+from speedsheet.convert.shipping.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.workload import Workload
 

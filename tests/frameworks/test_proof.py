@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 import pytest
 
-from speedsheet.convert.evidence import collect
-from speedsheet.convert.recipe import shipped, shipped_arrays, shipped_folder
-from speedsheet.convert.ship import compare, run_plain, ship
-from speedsheet.convert.weights import is_large
+from speedsheet.convert.shipping.evidence import collect
+from speedsheet.convert.shipping.recipe import shipped, shipped_arrays, shipped_folder
+from speedsheet.convert.shipping.ship import compare, run_plain, ship
+from speedsheet.convert.shipping.weights import is_large
 from speedsheet.core import draws
 from speedsheet.core.errors import BadModel
 from speedsheet.core.workload import Arrays

@@ -11,8 +11,8 @@ import onnx
 
 from speedsheet import plugins
 from speedsheet.bench.job import Prepared, Say
-from speedsheet.convert.count import count
-from speedsheet.convert.shapes import WHOLE_GRAPH
+from speedsheet.convert.graph.count import count
+from speedsheet.convert.graph.shapes import WHOLE_GRAPH
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import Session, Setup
 from speedsheet.core.errors import BadModel, EngineFailed

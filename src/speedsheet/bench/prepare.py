@@ -22,10 +22,10 @@ from speedsheet import plugins
 from speedsheet.bench.inputs import Model, calibration_feeds, input_feeds, sha256_of
 from speedsheet.bench.job import Prepared, Say, request_from_json
 from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
-from speedsheet.convert.assemble import assemble
-from speedsheet.convert.own import own_artifact, own_workload
+from speedsheet.convert.graph.shapes import fix_shapes
+from speedsheet.convert.own.workload import own_artifact, own_workload
 from speedsheet.convert.quantise import float_layers, quantise
-from speedsheet.convert.shapes import fix_shapes
+from speedsheet.convert.shipping.assemble import assemble
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput

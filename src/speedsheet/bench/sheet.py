@@ -14,12 +14,12 @@ from speedsheet.bench.reference import judge_version
 from speedsheet.bench.refine import refined
 from speedsheet.bench.row import Desk, asked_row, measure_row
 from speedsheet.convert.data import data_pool
-from speedsheet.convert.onnx_file import read_model
-from speedsheet.convert.onnx_graph import skeleton
-from speedsheet.convert.own import own_workload
-from speedsheet.convert.own_artifact import request_macs
+from speedsheet.convert.graph.file import read_model
+from speedsheet.convert.graph.walk import skeleton
+from speedsheet.convert.own.artifact import request_macs
+from speedsheet.convert.own.workload import own_workload
 from speedsheet.convert.quantise import quantiser
-from speedsheet.convert.recipe import shipped
+from speedsheet.convert.shipping.recipe import shipped
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.measurement import Finding, Measurement, executed_kinds
 from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent

@@ -52,7 +52,7 @@ def _facts(model: Workload) -> dict[str, Any]:
 
 
 def _size(name: str) -> tuple[int | None, int | None]:
-    from speedsheet.convert.recipe import shipped
+    from speedsheet.convert.shipping.recipe import shipped
     from speedsheet.core.errors import SpeedsheetError
 
     try:

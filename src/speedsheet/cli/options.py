@@ -107,7 +107,7 @@ def read_currency(text: str) -> str:
 
 def read_input(text: str) -> Any:
     """Read NAME=SHAPE:DTYPE[:LOW:HIGH] into an InputSpec."""
-    from speedsheet.convert.own import parse_input
+    from speedsheet.convert.own.workload import parse_input
 
     return parse_input(text)
 

@@ -11,9 +11,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from speedsheet.convert.onnx_check import one_line, quoted
-from speedsheet.convert.onnx_file import located
-from speedsheet.convert.shapes import shape_text
+from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.file import located
+from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.core.arrays import aligned_copy
 from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays, InputSpec, Workload

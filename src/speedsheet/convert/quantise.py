@@ -22,7 +22,7 @@ import onnx
 from numpy.typing import NDArray
 
 from speedsheet import plugins
-from speedsheet.convert.recipe import GRAPH
+from speedsheet.convert.shipping.recipe import GRAPH
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import Setup
 from speedsheet.core.errors import MissingExtra, RowFailed

@@ -222,7 +222,7 @@ def _pairs(value: Any) -> dict[str, str]:
 
 
 def _inputs(value: Any) -> tuple[Any, ...]:
-    from speedsheet.convert.own import parse_input
+    from speedsheet.convert.own.workload import parse_input
 
     if not isinstance(value, list):
         raise UsageError("is not a list", do='write ["NAME=SHAPE:DTYPE", ...]')

@@ -8,8 +8,8 @@ from itertools import pairwise
 from math import sqrt
 from typing import Any
 
-from speedsheet.convert import pytorch, weights
-from speedsheet.convert.recipe import Shape
+from speedsheet.convert.shipping import pytorch, weights
+from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core.workload import Limit, Workload
 from speedsheet.zoo import criteo
 

@@ -11,8 +11,8 @@ from functools import partial
 from math import prod, sqrt
 from typing import Any
 
-from speedsheet.convert import tensorflow, weights
-from speedsheet.convert.recipe import Shape
+from speedsheet.convert.shipping import tensorflow, weights
+from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
 

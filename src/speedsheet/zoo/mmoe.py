@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from speedsheet.convert import tensorflow, weights
+from speedsheet.convert.shipping import tensorflow, weights
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from speedsheet.convert import tensorflow, weights
-from speedsheet.convert.recipe import Shape
+from speedsheet.convert.shipping import tensorflow, weights
+from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core.workload import Workload
 from speedsheet.zoo import criteo
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from speedsheet.convert import tensorflow
-from speedsheet.convert.recipe import Shape
+from speedsheet.convert.shipping import tensorflow
+from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from speedsheet.convert.input_text import ranged
-from speedsheet.convert.shapes import Shape
+from speedsheet.convert.graph.shapes import Shape
+from speedsheet.convert.own.input_text import ranged
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec
 

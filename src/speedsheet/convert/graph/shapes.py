@@ -13,8 +13,8 @@ from typing import Any
 
 import onnx
 
-from speedsheet.convert.onnx_check import one_line, quoted
-from speedsheet.convert.onnx_graph import graph_inputs, graphs, skeleton, subgraphs
+from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.walk import graph_inputs, graphs, skeleton, subgraphs
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput, BadModel
 from speedsheet.plugins import did_you_mean

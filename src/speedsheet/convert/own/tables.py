@@ -9,8 +9,8 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from speedsheet.convert.onnx_graph import graphs, heavy
-from speedsheet.convert.shapes import Dim, known_shapes
+from speedsheet.convert.graph.shapes import Dim, known_shapes
+from speedsheet.convert.graph.walk import graphs, heavy
 
 #: Operators that hand on values as they are; Concat hands on all its inputs, the others the first.
 _PASSING = frozenset(

@@ -9,7 +9,7 @@ from math import prod
 
 import onnx
 
-from speedsheet.convert.shape_values import fold_shape_values
+from speedsheet.convert.graph.shape_values import fold_shape_values
 from speedsheet.core.errors import BadModel
 from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, conv_transpose_macs, matmul_macs
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from speedsheet.convert.recipe import Shape, shipped_arrays
+from speedsheet.convert.shipping.recipe import Shape, shipped_arrays
 from speedsheet.core import draws
 from speedsheet.core.workload import Arrays, InputSpec
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import onnx
 
-from speedsheet.convert.count import count, parameters
-from speedsheet.convert.onnx_check import check_external
-from speedsheet.convert.onnx_file import located, read_model
-from speedsheet.convert.onnx_graph import external, skeleton, tensors
-from speedsheet.convert.shapes import WHOLE_GRAPH, Shape, fix_shapes, write_graph
+from speedsheet.convert.graph.check import check_external
+from speedsheet.convert.graph.count import count, parameters
+from speedsheet.convert.graph.file import located, read_model
+from speedsheet.convert.graph.shapes import WHOLE_GRAPH, Shape, fix_shapes, write_graph
+from speedsheet.convert.graph.walk import external, skeleton, tensors
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import RowFailed, SpeedsheetError
 from speedsheet.core.folders import publish

@@ -14,7 +14,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from speedsheet.convert.onnx_graph import external, graphs, nodes, skeleton, tensors
+from speedsheet.convert.graph.walk import external, graphs, nodes, skeleton, tensors
 from speedsheet.core.errors import BadModel
 
 MAX_NODES = 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 
-from speedsheet.convert.onnx_check import check
+from speedsheet.convert.graph.check import check
 from speedsheet.core.errors import BadModel, UsageError
 
 #: Protobuf cannot hold more in one message; larger models keep their weights in files beside the graph.

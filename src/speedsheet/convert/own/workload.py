@@ -9,15 +9,15 @@ from pathlib import Path
 import onnx
 import onnx.inliner
 
-from speedsheet.convert.input_text import DTYPES, parse_input
-from speedsheet.convert.onnx_check import one_line, quoted
-from speedsheet.convert.onnx_file import located, read_model
-from speedsheet.convert.onnx_graph import graph_inputs, skeleton
-from speedsheet.convert.own_artifact import OwnModel, own_artifact
-from speedsheet.convert.own_shapes import Sizes, looks_carried, request_sizes
-from speedsheet.convert.own_tables import table_sizes
-from speedsheet.convert.own_values import Drawn, OwnDraw, drawn
-from speedsheet.convert.shapes import dims, shape_text, write_shapes
+from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.file import located, read_model
+from speedsheet.convert.graph.shapes import dims, shape_text, write_shapes
+from speedsheet.convert.graph.walk import graph_inputs, skeleton
+from speedsheet.convert.own.artifact import OwnModel, own_artifact
+from speedsheet.convert.own.input_text import DTYPES, parse_input
+from speedsheet.convert.own.sizes import Sizes, looks_carried, request_sizes
+from speedsheet.convert.own.tables import table_sizes
+from speedsheet.convert.own.values import Drawn, OwnDraw, drawn
 from speedsheet.core.errors import BadInput, BadModel
 from speedsheet.core.workload import InputSpec, Workload
 from speedsheet.plugins import did_you_mean

@@ -1,6 +1,6 @@
 """What the installed framework makes of a model today, found in a process of its own that gives its memory back.
 
-    python -m speedsheet.convert.evidence MODEL FOLDER
+    python -m speedsheet.convert.shipping.evidence MODEL FOLDER
 
 writes the exported graph, the small arrays, drawn inputs and what the framework computes of them into FOLDER. The
 tests and the table of proofs compare them with what ships.
@@ -22,10 +22,10 @@ import numpy as np
 import onnx
 
 from speedsheet import plugins
-from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import ARRAYS, GRAPH, Weight, shipped
-from speedsheet.convert.ship import author_of, made_from_data, proof_samples
-from speedsheet.convert.weights import is_large
+from speedsheet.convert.shipping.layout import finish
+from speedsheet.convert.shipping.recipe import ARRAYS, GRAPH, Weight, shipped
+from speedsheet.convert.shipping.ship import author_of, made_from_data, proof_samples
+from speedsheet.convert.shipping.weights import is_large
 from speedsheet.core.errors import BadModel
 from speedsheet.core.workload import Arrays
 
@@ -73,7 +73,7 @@ class Evidence:
 
 def collect(name: str, folder: Path) -> Evidence:
     """Start a process that fills `folder`, wait, and return what it found. Raises BadModel where it fails."""
-    command = [sys.executable, "-m", "speedsheet.convert.evidence", name, str(folder)]
+    command = [sys.executable, "-m", "speedsheet.convert.shipping.evidence", name, str(folder)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode:
         last = " ".join(done.stderr.splitlines()[-_LAST_LINES:])

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from speedsheet.convert.input_text import format_input
-from speedsheet.convert.onnx_check import quoted
-from speedsheet.convert.onnx_graph import graph_inputs
-from speedsheet.convert.shapes import Dim, Shape, check_shape, dims, shape_text
+from speedsheet.convert.graph.check import quoted
+from speedsheet.convert.graph.shapes import Dim, Shape, check_shape, dims, shape_text
+from speedsheet.convert.graph.walk import graph_inputs
+from speedsheet.convert.own.input_text import format_input
 from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import InputSpec
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from speedsheet import __version__
-from speedsheet.convert.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
+from speedsheet.convert.shipping.recipe import GRAPH, WEIGHTS, Recipe, shipped, shipped_folder
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import RowFailed
 from speedsheet.core.folders import UNFINISHED, publish

@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx
 
-from speedsheet.convert.weights import Exported, Rule, dressed, is_large
+from speedsheet.convert.shipping.weights import Exported, Rule, dressed, is_large
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 20

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from speedsheet.convert.forms import onnx_forms, select
-from speedsheet.convert.weights import Exported, Rule, dressed, is_large
+from speedsheet.convert.shipping.forms import onnx_forms, select
+from speedsheet.convert.shipping.weights import Exported, Rule, dressed, is_large
 from speedsheet.core.errors import UsageError
 from speedsheet.core.workload import Arrays, InputSpec
 

@@ -137,7 +137,7 @@ def shipped(name: str, folder: Traversable | Path | None = None) -> Recipe:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise BadModel(
-            "no graph ships for this model", where=name, do=f"python -m speedsheet.convert.ship {name}"
+            "no graph ships for this model", where=name, do=f"python -m speedsheet.convert.shipping.ship {name}"
         ) from error
     return Recipe.from_json(text, str(path))
 

@@ -16,8 +16,8 @@ from typing import Any
 import onnx
 from onnx import numpy_helper
 
-from speedsheet.convert.recipe import WEIGHTS, Shape, Step, Weight
-from speedsheet.convert.weights import Exported, Rule
+from speedsheet.convert.shipping.recipe import WEIGHTS, Shape, Step, Weight
+from speedsheet.convert.shipping.weights import Exported, Rule
 
 #: Weights begin on a page, so that an engine can map the file.
 PAGE_BYTES = 4096

@@ -1,6 +1,6 @@
 """A developer's command: make the folder that ships for a model, and prove it against the model's framework.
 
-    python -m speedsheet.convert.ship [--remake] MODEL...
+    python -m speedsheet.convert.shipping.ship [--remake] MODEL...
 
 Needs the extra `frameworks`. `--remake` makes the small arrays from data again instead of keeping those that ship.
 """
@@ -21,11 +21,21 @@ import numpy as np
 import onnx
 
 from speedsheet import plugins
-from speedsheet.convert.assemble import assemble, draw_weights
-from speedsheet.convert.count import count
-from speedsheet.convert.layout import finish
-from speedsheet.convert.recipe import ARRAYS, GRAPH, RECIPE, TOLERANCE, WEIGHTS, Proof, Recipe, shipped, shipped_folder
-from speedsheet.convert.weights import SEED, Author, first, is_large
+from speedsheet.convert.graph.count import count
+from speedsheet.convert.shipping.assemble import assemble, draw_weights
+from speedsheet.convert.shipping.layout import finish
+from speedsheet.convert.shipping.recipe import (
+    ARRAYS,
+    GRAPH,
+    RECIPE,
+    TOLERANCE,
+    WEIGHTS,
+    Proof,
+    Recipe,
+    shipped,
+    shipped_folder,
+)
+from speedsheet.convert.shipping.weights import SEED, Author, first, is_large
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Setup
 from speedsheet.core.errors import BadModel, MissingExtra, SpeedsheetError, UsageError

@@ -1,0 +1,1 @@
+"""The zoo's models: exported by their frameworks, shipped as graphs and recipes, put together where they are used."""
