@@ -1,11 +1,11 @@
-# make sheet   measure the suite and print the sheet (installs the engines; neither TensorFlow nor PyTorch)
+# make sheet   measure a published sheet's rows here and print ours (installs engines; neither TensorFlow nor PyTorch)
 # make test    everything the product promises (installs the frameworks too)
 # make check   ruff, mypy --strict, and the layers of the architecture
 
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SHEET := sheet
+SHEET := sheet --quick
 
 .PHONY: sheet test check format clean
 
@@ -36,7 +36,7 @@ clean:
 # what each command needs, installed once; a change of the pins or of pyproject.toml installs again
 .venv/.engines: .venv/.made pyproject.toml constraints.txt
 	@echo "installing speedsheet and its engines into .venv (about half a minute, once)" >&2
-	@$(PIP) --editable ".[engines]"
+	@$(PIP) --editable ".[engines,int8]"
 	@touch $@
 
 .venv/.check: .venv/.made pyproject.toml constraints.txt

@@ -237,7 +237,7 @@ def test_no_verb_at_all_is_a_question(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_json_is_all_there_is_on_standard_output() -> None:
     """The document and nothing else; on standard error only where the sheet was kept."""
-    done = program("sheet", "--json")
+    done = program("sheet", "--suite", "first", "--json")
     assert done.returncode == 1
     data = json.loads(done.stdout)
     assert data["schema"] == "speedsheet.sheet/1"
@@ -250,7 +250,7 @@ def test_json_is_all_there_is_on_standard_output() -> None:
 @pytest.mark.parametrize(("fails", "code"), [((), 0), (("dlrm",), 1)])
 def test_the_exit_code_says_whether_every_row_has_its_number(fails: tuple[str, ...], code: int) -> None:
     """0 or 1."""
-    assert main(["sheet"], measure=Fake(fails=fails)) == code
+    assert main(["sheet", "--suite", "first"], measure=Fake(fails=fails)) == code
 
 
 def test_options_override_the_suite(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:
 )
 def test_a_sheet_is_printed_in_the_format_asked_for(shape: str, start: str, capsys: pytest.CaptureFixture[str]) -> None:
     """On standard output; stages and the folder on standard error."""
-    assert main(["sheet", "--format", shape], measure=Fake()) == 0
+    assert main(["sheet", "--suite", "first", "--format", shape], measure=Fake()) == 0
     out, err = capsys.readouterr()
     assert out.startswith(start)
     assert "1/4 resnet50 · measuring (83 s left)\n" in err
@@ -336,7 +336,7 @@ def test_a_sheet_is_printed_in_the_format_asked_for(shape: str, start: str, caps
 
 def test_markdown_is_what_a_pipe_gets(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal and without a wish."""
-    main(["sheet"], measure=Fake())
+    main(["sheet", "--suite", "first"], measure=Fake())
     assert capsys.readouterr().out.startswith("## First rows\n\n- **Date**: 20")
 
 
@@ -361,7 +361,7 @@ def test_a_sheet_that_cannot_be_kept_is_printed_all_the_same(
     """The rows are shown, the reason is told, and the exit code is 1."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "sheets").write_text("in the way")
-    assert main(["sheet", "--format", "csv"], measure=Fake()) == 1
+    assert main(["sheet", "--suite", "first", "--format", "csv"], measure=Fake()) == 1
     out, err = capsys.readouterr()
     assert out.count("\n") == 5
     assert "speedsheet: the sheet was not written" in err.splitlines()[-1]
@@ -370,7 +370,7 @@ def test_a_sheet_that_cannot_be_kept_is_printed_all_the_same(
 def test_a_reader_who_leaves_is_no_error() -> None:
     """`speedsheet ... | head -1` says nothing on standard error but where the sheet is."""
     with subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "sheet", "--json"],
+        [sys.executable, "-c", PROGRAM, "sheet", "--suite", "first", "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

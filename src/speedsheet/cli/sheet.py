@@ -11,7 +11,7 @@ from speedsheet.cli.seam import Measure
 
 
 @click.command("sheet")
-@click.option("--suite", default="first", show_default=True, metavar="NAME|FILE.toml", help="The rows to measure.")
+@click.option("--suite", default="stcp920", show_default=True, metavar="NAME|FILE.toml", help="The rows to measure.")
 @measuring
 @click.pass_obj
 def verb(measure: Measure | None, /, suite: str, **given: Any) -> int:
