@@ -72,7 +72,7 @@ def honest(name: str) -> dict[str, list[dict[str, Gate]]]:
     ]
     with tempfile.TemporaryDirectory() as store:
         for row in measure_sheet(requests, store=Path(store)).rows:
-            if row.gate.passed is None:
+            if not row.gate.passed:  # no honest run: it says nothing of what honest runs reach
                 print(f"{name} on {row.engine}: {row.error}", file=sys.stderr)
                 continue
             by_output = records.read(Path(str(row.record))).conditions["gate_by_output"]
@@ -90,7 +90,7 @@ def dead_layer(name: str) -> list[Gate]:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "dead"
         shutil.copytree(right.folder, copy)
-        products = [weight for weight in recipe.weights if weight.length < recipe.weights_bytes / 4]
+        products = [weight for weight in recipe.weights if weight.length < recipe.weights_bytes / 4] or recipe.weights
         middle = products[len(products) // 2]
         with (copy / "weights.bin").open("r+b") as file:
             file.seek(middle.offset)

@@ -98,6 +98,24 @@ def test_a_worker_killed_by_hand_in_mid_row_fails_that_row_only(small_model, tmp
     assert rows[1].status == "ok", rows[1].error
 
 
+def test_a_killed_sheet_leaves_no_worker_behind(small_model, tmp_path):
+    """When the process that listens is killed, its worker goes with it, whatever it was doing."""
+    command = [
+        sys.executable,
+        "-m",
+        "speedsheet",
+        "run",
+        str(small_model),
+        "--engine",
+        "speedsheet.testing.faulty:HANG",
+    ]
+    with subprocess.Popen([*command, "--time", "60s", "--out", str(tmp_path / "out")], stderr=subprocess.PIPE) as sheet:
+        assert any(b"measuring" in line for line in sheet.stderr)
+        (worker,) = psutil.Process(sheet.pid).children()
+        sheet.kill()
+    assert psutil.wait_procs([worker], timeout=5)[1] == []
+
+
 def test_interrupting_keeps_what_is_done_and_leaves_no_worker(small_model, tmp_path):
     """Ctrl-C ends the row in hand; finished rows are returned, the others say that they were interrupted."""
 

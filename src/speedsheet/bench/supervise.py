@@ -37,7 +37,7 @@ def call(
     """
     with tempfile.TemporaryFile() as stderr:
         process = subprocess.Popen(
-            [sys.executable, "-m", "speedsheet.bench.worker", task],
+            [sys.executable, "-m", "speedsheet.bench.worker", task, str(os.getpid())],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, start_new_session=True,
         )  # fmt: skip
         try:
@@ -57,7 +57,7 @@ def _converse(
     threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
     process.stdin.write(json.dumps(job).encode())
     process.stdin.close()
-    stage, moved, last = "starting", time.monotonic(), b""
+    stage, moved, last = "starting", time.monotonic(), ("", None)
     while True:
         until = min(moved + stall_limit_s, deadline_s or float("inf"))
         try:
@@ -77,8 +77,9 @@ def _converse(
             return result
         if "error" in message:
             raise _rebuilt(message["error"])
-        moved = time.monotonic() if line != last else moved
-        last, stage = line, message["stage"]
+        news = message["stage"], message["done"]
+        moved = time.monotonic() if news != last else moved
+        last, stage = news, message["stage"]
         tell(stage, message["done"], message["left"])
 
 

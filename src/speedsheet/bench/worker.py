@@ -1,12 +1,14 @@
 """The inside of a worker process: one task, told on standard input, answered on standard output, then gone.
 
-`python -m speedsheet.bench.worker TASK` is started by `supervise.call` and by nobody else.
+`python -m speedsheet.bench.worker TASK PARENT` is started by `supervise.call` and by nobody else.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -19,6 +21,7 @@ from speedsheet.bench.job import Say
 from speedsheet.core.errors import SpeedsheetError
 
 _EVERY_S = 0.25
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -26,6 +29,7 @@ def main() -> int:
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is not an answer
     _die_first()
+    _die_with_parent(int(sys.argv[2]))
 
     def reply(message: Mapping[str, Any]) -> None:
         replies.write(json.dumps(message, default=str) + "\n")
@@ -65,6 +69,15 @@ def _die_first() -> None:
     """Ask the kernel to take this process before any other when memory runs out."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to end this process when the one that listens to it is gone (prctl(2), PR_SET_PDEATHSIG)."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it went before the kernel was asked
+        os._exit(1)
 
 
 if __name__ == "__main__":

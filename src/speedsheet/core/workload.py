@@ -51,6 +51,16 @@ class Limit:
     basis: str
 
 
+def limits_found(**found: tuple[float, float]) -> dict[str, Limit]:
+    """Return the limits that honest runs gave a model, by precision: centred cosine and relative error.
+
+    FP32 needs no runs of its own: what another order of summation makes of the same sums is alike for all.
+    """
+    basis = "docs/gate-limits.md"
+    wide = {precision: Limit(cosine, relative, basis) for precision, (cosine, relative) in found.items()}
+    return {"fp32": Limit(0.999999, 1e-4, basis), **wide}
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
     """One model of a sheet, as declared in its zoo file or read from the user's own file.
