@@ -7,7 +7,7 @@ from typing import Any
 
 from speedsheet.convert.shipping import tensorflow, weights
 from speedsheet.convert.shipping.recipe import Shape
-from speedsheet.core.workload import Workload
+from speedsheet.core.workload import Workload, limits_found
 from speedsheet.zoo import criteo
 
 #: Numbers of a latent vector, and units of the deep layers, as in the paper.
@@ -59,5 +59,6 @@ WORKLOADS = (
         draw=criteo.draw,
         build=tensorflow.Keras("deepfm", _network, _limit, _settle),
         precisions=("fp16", "fp32", "bf16"),
+        limits=limits_found(bf16=(0.9997, 0.027)),
     ),
 )

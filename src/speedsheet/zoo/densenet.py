@@ -16,6 +16,7 @@ WORKLOADS = (
         "publisher's later tables give the same speed as densenet121), https://arxiv.org/abs/1608.06993",
         batch_size=8,
         thread_num=12,
+        bf16=(0.9852, 0.22),
         calm=images.Calm(),  # its blocks join what they read, and add nothing to it
         gain=3.0,
     ),

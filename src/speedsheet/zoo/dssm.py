@@ -14,7 +14,7 @@ import numpy as np
 from speedsheet.convert.shipping import tensorflow, weights
 from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
+from speedsheet.core.workload import Arrays, InputSpec, Workload, limits_found
 
 #: Rows of each field's table: the user (identity, sex, age, work, city, device, system, channel, last category and
 #: brand) and the item (identity, category, brand, shop, price band, city, condition).
@@ -88,9 +88,6 @@ WORKLOADS = (
         draw=draw,
         build=tensorflow.Keras("dssm_mock", _network, _limit, _settle),
         precisions=("fp16", "fp32", "bf16"),
-        limits={
-            "fp32": Limit(0.999999, 1e-4, "docs/gate-limits.md"),
-            "bf16": Limit(0.9993, 0.053, "docs/gate-limits.md"),
-        },
+        limits=limits_found(bf16=(0.9993, 0.053)),
     ),
 )

@@ -5,7 +5,7 @@ Declares no model of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import prod, sqrt
@@ -14,7 +14,7 @@ from typing import Any
 from speedsheet.convert.shipping import tensorflow, weights
 from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Limit, Workload
+from speedsheet.core.workload import Arrays, InputSpec, Workload, limits_found
 
 NAME = "image"
 SIDE = 224
@@ -115,8 +115,8 @@ def classifier(
     batch_size: int,
     thread_num: int,
     calm: Calm,
+    bf16: tuple[float, float],
     gain: float = 8.0,
-    limits: Mapping[str, Limit] | None = None,
 ) -> Workload:
     """Declare an image classifier of 1000 classes."""
     return Workload(
@@ -130,7 +130,7 @@ def classifier(
         draw=preprocessing.draw,
         build=tensorflow.Keras(name, network, partial(limit, gain), partial(settle, preprocessing, calm)),
         precisions=("fp16", "fp32", "bf16"),
-        limits=limits or {},
+        limits=limits_found(bf16=bf16),
     )
 
 

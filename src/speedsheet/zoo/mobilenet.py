@@ -15,6 +15,7 @@ WORKLOADS = (
         source="keras.applications.MobileNetV2, width 1.0, https://arxiv.org/abs/1801.04381",
         batch_size=32,
         thread_num=12,
+        bf16=(0.9799, 0.25),
         calm=images.Calm(last=("_project_BN",), open=("_expand_BN", "_depthwise_BN")),
     ),
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from speedsheet.core.workload import Limit
 from speedsheet.zoo import images
 
 _PAPER = "https://arxiv.org/abs/1512.03385"
@@ -36,6 +35,7 @@ WORKLOADS = (
         source=f"keras_hub ResNetBackbone, basic_block {list(_BLOCKS)}, {_PAPER}",
         batch_size=32,
         thread_num=16,
+        bf16=(0.9952, 0.12),
         calm=images.Calm(last=("_2_bn",)),
         gain=3.0,
     ),
@@ -47,11 +47,8 @@ WORKLOADS = (
         source=f"keras.applications.ResNet50 (stride on the 1x1), {_PAPER}",
         batch_size=16,
         thread_num=12,
+        bf16=(0.981, 0.25),
         calm=images.Calm(last=("_3_bn",)),
-        limits={
-            "fp32": Limit(0.999999, 1e-4, "docs/gate-limits.md"),
-            "bf16": Limit(0.9756, 0.25, "docs/gate-limits.md"),
-        },
     ),
     images.classifier(
         "resnet50_v1p5",
@@ -61,6 +58,7 @@ WORKLOADS = (
         source=f"keras_hub ResNetBackbone, bottleneck_block {list(_BLOCKS)} (stride on the 3x3), {_PAPER}",
         batch_size=16,
         thread_num=12,
+        bf16=(0.9907, 0.17),
         calm=images.Calm(last=("_3_bn",)),
         gain=3.0,
     ),
@@ -72,6 +70,7 @@ WORKLOADS = (
         source=f"keras.applications.ResNet101 (stride on the 1x1), {_PAPER}",
         batch_size=16,
         thread_num=8,
+        bf16=(0.9874, 0.2),
         calm=images.Calm(last=("_3_bn",), refinement=0.125),
     ),
 )

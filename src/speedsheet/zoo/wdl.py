@@ -7,7 +7,7 @@ from typing import Any
 
 from speedsheet.convert.shipping import tensorflow, weights
 from speedsheet.convert.shipping.recipe import Shape
-from speedsheet.core.workload import Workload
+from speedsheet.core.workload import Workload, limits_found
 from speedsheet.zoo import criteo
 
 _WIDTH = 16
@@ -54,5 +54,6 @@ WORKLOADS = (
         draw=criteo.draw,
         build=tensorflow.Keras("wdl", _network, _limit, _settle),
         precisions=("fp16", "fp32", "bf16"),
+        limits=limits_found(bf16=(0.9998, 0.021)),
     ),
 )

@@ -10,7 +10,7 @@ import numpy as np
 from speedsheet.convert.shipping import tensorflow
 from speedsheet.convert.shipping.recipe import Shape
 from speedsheet.core import draws
-from speedsheet.core.workload import Arrays, InputSpec, Workload
+from speedsheet.core.workload import Arrays, InputSpec, Workload, limits_found
 
 #: Layers, heads, width and width of the feed-forward layers.
 _LAYERS, _HEADS, _WIDTH, _INNER = 12, 12, 768, 3072
@@ -110,5 +110,6 @@ WORKLOADS = (
         draw=draw,
         build=tensorflow.Keras("xlnet", _network, _limit, _settle),
         precisions=("fp16", "fp32", "bf16"),
+        limits=limits_found(bf16=(0.9995, 0.036)),
     ),
 )
