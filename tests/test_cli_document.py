@@ -28,7 +28,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_sheet_is_printed_in_the_language_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     """Chinese headings, front matter and words; on standard output and in the files; scripts' keys stay English."""
-    assert main(["sheet", "--lang", "zh"], measure=Fake(fails=["dlrm"])) == 1
+    assert main(["sheet", "--suite", "first", "--lang", "zh"], measure=Fake(fails=["dlrm"])) == 1
     out, err = capsys.readouterr()
     assert out.startswith("## 首批模型性能\n\n- **日期**")
     for word in ("| 模型 | 框架 |", "延迟(msec)", "失败", "通过"):
