@@ -54,7 +54,7 @@ def measure_sheet(
     """
     macs = [_check(request, budget_s) for request in requests]
     judge_version()
-    run = _Run(Desk(store, stall_limit_s, resume, quick), listen, finished, time.monotonic(), budget_s)
+    run = _Run(Desk(store, stall_limit_s, resume, quick), listen, time.monotonic(), budget_s)
     rows: dict[int, Measurement] = {}
     order = sorted(range(len(requests)), key=macs.__getitem__)
     with suppress(KeyboardInterrupt):
@@ -81,7 +81,6 @@ class _Run:
 
     desk: Desk
     listen: Listener
-    finished: Callable[[Measurement], None]
     began: float
     budget_s: float | None
 

@@ -30,3 +30,9 @@ def matmul_macs(left: Shape, output: Shape, *, transposed: bool = False) -> int:
     if not left:
         return 0
     return left[-2 if transposed else -1] * prod(output)
+
+
+def product_macs(left: Shape, output: Shape) -> int:
+    """As `matmul_macs`, for engines that do not tell whether the left side is transposed: its shape does."""
+    turned = len(left) > 1 and len(output) > 1 and left[-2] != output[-2] and left[-1] == output[-2]
+    return matmul_macs(left, output, transposed=turned)

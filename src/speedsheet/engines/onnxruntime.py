@@ -24,7 +24,7 @@ import numpy as np
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
-from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, matmul_macs
+from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, product_macs
 from speedsheet.core.workload import Arrays
 
 _CPU = "CPUExecutionProvider"
@@ -246,9 +246,7 @@ def _node_macs(op: str, inputs: list[list[int]], output: list[int], parameter_by
         weights = [shape for shape in inputs[1:] if len(shape) >= _IMAGE_RANK]
         return conv_macs(weights[0], output) if weights else 0
     if op in PRODUCTS:
-        left = inputs[0]
-        turned = len(left) > 1 and len(output) > 1 and left[-2] != output[-2] and left[-1] == output[-2]
-        return matmul_macs(left, output, transposed=turned)
+        return product_macs(inputs[0], output)
     if op in {"Attention", "QAttention"}:  # (batch, sequence, hidden) x (hidden, 3 hidden), then QK' and PV
         batch, sequence, hidden = inputs[0]
         return batch * sequence * hidden * (3 * hidden + 2 * sequence)

@@ -21,7 +21,7 @@ import numpy as np
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
-from speedsheet.core.macs import conv_macs, conv_transpose_macs, matmul_macs
+from speedsheet.core.macs import conv_macs, conv_transpose_macs, matmul_macs, product_macs
 from speedsheet.core.workload import Arrays
 
 _HINT = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
@@ -150,9 +150,7 @@ def _node_macs(layer: str, node: Any) -> int:
     if layer == "FullyConnected":
         return matmul_macs(shapes[0], output)
     if layer == "MatMul":
-        left = shapes[0]
-        turned = len(left) > 1 and len(output) > 1 and left[-2] != output[-2] and left[-1] == output[-2]
-        return matmul_macs(left, output, transposed=turned)
+        return product_macs(shapes[0], output)
     return 0
 
 
