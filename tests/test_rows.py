@@ -223,11 +223,11 @@ def test_workers_import_no_framework(small_model, tmp_path):
     assert done.stdout.strip() == "[]"
 
 
-def recurrent(path):
+def recurrent(path, join="Add"):
     """Write y = x + state, state' = y / 2, with a scalar rate that is not used for anything but being there."""
     value = helper.make_tensor_value_info
     nodes = [
-        helper.make_node("Add", ["x", "state"], ["sum"], name="add"),
+        helper.make_node(join, ["x", "state"], ["sum"], name="join"),
         helper.make_node("Cast", ["rate"], ["gain"], name="cast", to=TensorProto.FLOAT),
         helper.make_node("Div", ["sum", "gain"], ["next_state"], name="decay"),
         helper.make_node("Identity", ["sum"], ["y"], name="out"),
@@ -250,6 +250,18 @@ def test_recurrent_state_is_zeros_or_carried(engine, carry, tmp_path):
     assert row.status == "ok", row.error
     assert row.gate.passed
     assert "data.npz" in row.inputs_source
+
+
+def test_carried_state_is_judged_by_the_reference_that_was_given(tmp_path):
+    """A last request is replayed on the reference, not on the model that is measured."""
+    path, other = recurrent(tmp_path / "cell.onnx"), recurrent(tmp_path / "other.onnx", join="Sub")
+    carry = {"next_state": "state"}
+    request = asking(
+        path, engine="onnxruntime", precision="as-is", carry=carry, inputs=(parse_input("rate=:int64:2:3"),)
+    )
+    own, wrong = measured(replace(request, reference=path), replace(request, reference=other), store=tmp_path / "store")
+    assert own.gate.passed, own.error
+    assert wrong.gate.passed is False
 
 
 def test_rows_come_back_in_the_order_asked_and_run_cheapest_first(small_model, tmp_path):

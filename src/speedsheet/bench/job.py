@@ -21,8 +21,9 @@ Say = Callable[[str, float | None, float | None], None]
 class Prepared:
     """A model ready to be measured: its artifact with the request's shapes written in, inputs, and right answers.
 
-    `quantisation` says how an int8 artifact was made, and is empty otherwise; its reference is the artifact it was made
-    from. `folder` holds inputs/<slot>/ and reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
+    `right` is the artifact whose FP32 outputs are the right ones: the same, or the one that this was quantised from.
+    `quantisation` says how an int8 artifact was made, and is empty otherwise. `folder` holds inputs/<slot>/ and
+    reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
     """
 
     model: str
@@ -33,6 +34,7 @@ class Prepared:
     thread_num: int
     precision: str
     artifact: Artifact
+    right: Artifact
     folder: Path
     slots: int
     inputs: tuple[str, ...]
@@ -60,11 +62,13 @@ class Prepared:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Prepared:
         """Read what `to_json` wrote."""
-        artifact = Artifact(**{**data["artifact"], "folder": Path(data["artifact"]["folder"])})
+        artifacts = {
+            name: Artifact(**{**data[name], "folder": Path(data[name]["folder"])}) for name in ("artifact", "right")
+        }
         limits = {precision: Limit(**limit) for precision, limit in data["limits"].items()}
-        changed = {"artifact": artifact, "limits": limits, "folder": Path(data["folder"])}
+        changed = {"limits": limits, "folder": Path(data["folder"])}
         tuples = {name: tuple(data[name]) for name in ("inputs", "outputs")}
-        return cls(**{**data, **changed, **tuples})
+        return cls(**{**data, **artifacts, **changed, **tuples})
 
 
 def request_to_json(request: RowRequest) -> dict[str, Any]:

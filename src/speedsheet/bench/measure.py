@@ -90,7 +90,7 @@ def _verdict(
         return judge(clients.kept(samples), answers, precision, limit)
     # with carried state the right answer depends on the state that the last request read, which is still in place
     last = clients.last(samples)
-    replayed = reference_outputs(prepared.artifact, [call.feed for _, call in last], setup.cores)
+    replayed = reference_outputs(prepared.right, [call.feed for _, call in last], setup.cores)
     kept = [Kept(client, len(answers) + client, call.request.outputs()) for client, call in last]
     return judge(kept, [*answers, *replayed], precision, limit)
 

@@ -59,7 +59,7 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         _publish(folder, feeds, reference_outputs(right, feeds, allowed_cores(), told))
     os.utime(folder)
     os.utime(model.artifact.folder)
-    prepared = _prepared(request, model, folder, feeds, source, inputs_sha256)
+    prepared = _prepared(request, model, right, folder, feeds, source, inputs_sha256)
     if prepared.precision == AS_IS:
         prepared = replace(prepared, quantisation=_found_quantised(model.artifact))
     if prepared.precision == "int8":
@@ -131,7 +131,13 @@ def _publish(folder: Path, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -
 
 
 def _prepared(
-    request: RowRequest, model: Model, folder: Path, feeds: Sequence[Arrays], source: str, inputs_sha256: str
+    request: RowRequest,
+    model: Model,
+    right: Artifact,
+    folder: Path,
+    feeds: Sequence[Arrays],
+    source: str,
+    inputs_sha256: str,
 ) -> Prepared:
     workload = model.workload
     return Prepared(
@@ -143,13 +149,14 @@ def _prepared(
         thread_num=request.thread_num or workload.thread_num,
         precision=request.precision or workload.precisions[0],
         artifact=model.artifact,
+        right=right,
         folder=folder,
         slots=len(feeds),
         inputs=tuple(feeds[0]),
         outputs=tuple(json.loads((folder / "outputs.json").read_text(encoding="utf-8"))),
         inputs_sha256=inputs_sha256,
         inputs_source=source,
-        reference=f"{JUDGE} {judge_version()}, fp32, graph optimisation off; {model.artifact.check}",
+        reference=f"{JUDGE} {judge_version()}, fp32, graph optimisation off; {right.check}",
         shapes={name: [str(array.dtype), *array.shape] for name, array in feeds[0].items()},
         limits=dict(workload.limits),
     )
