@@ -29,8 +29,8 @@ from speedsheet.convert.shipping.recipe import shipped
 from speedsheet.core.measurement import Gate
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Limit
+from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.records import store as records
-from speedsheet.records.host import allowed_cores, host_facts
 from speedsheet.records.places import cache_folder
 
 SEEDS = (920, 1, 2)

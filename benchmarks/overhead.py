@@ -30,9 +30,9 @@ from speedsheet.core.engine import Setup
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.workload import Arrays
 from speedsheet.engines.onnxruntime import ENGINE
+from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.load.drive import drive
 from speedsheet.plugins import workload
-from speedsheet.records.host import allowed_cores, host_facts
 from speedsheet.records.places import cache_folder
 
 

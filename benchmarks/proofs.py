@@ -20,7 +20,7 @@ from speedsheet.convert.shipping.assemble import assemble
 from speedsheet.convert.shipping.evidence import Evidence, collect
 from speedsheet.convert.shipping.recipe import GRAPH, shipped, shipped_folder
 from speedsheet.convert.shipping.ship import compare, run_plain
-from speedsheet.records.host import host_facts
+from speedsheet.host.facts import host_facts
 
 VERSIONS = ("tensorflow", "keras", "keras-hub", "tf2onnx", "torch", "onnxscript", "onnx", "onnxruntime", "numpy")
 COLUMNS = (

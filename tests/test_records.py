@@ -20,7 +20,8 @@ from speedsheet.core.errors import RecordDamaged
 from speedsheet.core.folders import safe_name
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.samples import WINDOW, Samples
-from speedsheet.records import cgroup, host, places, store
+from speedsheet.host import cgroup, facts
+from speedsheet.records import places, store
 from speedsheet.records.canonical import canonical, plain
 
 SEALER = """
@@ -29,7 +30,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 from test_records import row, samples_of
 from speedsheet.records import store
-from speedsheet.records.host import host_facts
+from speedsheet.host.facts import host_facts
 print("ready", flush=True)
 while True:
     store.seal(Path(sys.argv[1]), row(), samples_of(20_000), {"request_sha256": "a" * 64})
@@ -302,7 +303,7 @@ def test_the_tightest_group_binds(tmp_path: Path) -> None:
     write(tmp_path / "sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n")
     assert cgroup.cpu_quota_cores(tmp_path) == 1.5
     assert cgroup.memory_limit_bytes(tmp_path) == 8 << 30
-    assert host.allowed_cores(tmp_path) == 1
+    assert facts.allowed_cores(tmp_path) == 1
     write(tmp_path / "sys/fs/cgroup/cpu/c/cpu.cfs_quota_us", "50000\n")
     write(tmp_path / "sys/fs/cgroup/cpu/c/cpu.cfs_period_us", "100000\n")
     assert cgroup.cpu_quota_cores(tmp_path) == 0.5
@@ -310,27 +311,27 @@ def test_the_tightest_group_binds(tmp_path: Path) -> None:
 
 def test_the_clock_is_told_or_unavailable(tmp_path: Path) -> None:
     """Never a guess: locked only where every core's bounds are one number."""
-    assert host.clock_state(tmp_path) == "unavailable"
+    assert facts.clock_state(tmp_path) == "unavailable"
     cpus = tmp_path / "sys/devices/system/cpu"
     for core in range(2):
         write(cpus / f"cpu{core}/cpufreq/scaling_min_freq", "800000\n")
         write(cpus / f"cpu{core}/cpufreq/scaling_max_freq", "2600000\n")
         write(cpus / f"cpu{core}/cpufreq/scaling_governor", "powersave\n")
-    assert host.clock_state(tmp_path) == "default"
-    assert host.host_facts(tmp_path)["governor"] == "powersave"
+    assert facts.clock_state(tmp_path) == "default"
+    assert facts.host_facts(tmp_path)["governor"] == "powersave"
     for core in range(2):
         write(cpus / f"cpu{core}/cpufreq/scaling_min_freq", "2600000\n")
-    assert host.clock_state(tmp_path) == "locked at 2.6 GHz"
+    assert facts.clock_state(tmp_path) == "locked at 2.6 GHz"
     write(cpus / "cpu1/cpufreq/scaling_min_freq", "<unknown>\n")
-    assert host.clock_state(tmp_path) == "unavailable"
+    assert facts.clock_state(tmp_path) == "unavailable"
 
 
 def test_host_facts_are_json_ready() -> None:
     """Every fact is there on any machine, told or "unavailable"."""
-    facts = host.host_facts()
+    facts = facts.host_facts()
     assert json.loads(canonical(facts)) == facts
     assert facts["cores_allowed"] >= 1
-    assert host.host_facts(Path("/nowhere"))["clock_state"] == "unavailable"
+    assert facts.host_facts(Path("/nowhere"))["clock_state"] == "unavailable"
 
 
 def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

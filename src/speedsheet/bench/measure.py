@@ -20,8 +20,8 @@ from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_MS
 from speedsheet.core.workload import Arrays
+from speedsheet.host.facts import clock_state
 from speedsheet.load.drive import drive
-from speedsheet.records.host import clock_state
 from speedsheet.records.store import seal
 from speedsheet.stats.estimates import estimate
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from speedsheet import __version__
-from speedsheet.records.host import host_facts
+from speedsheet.host.facts import host_facts
 from speedsheet.records.places import cache_folder
 
 

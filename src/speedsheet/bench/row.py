@@ -19,8 +19,8 @@ from speedsheet.core.errors import PrecisionRefused, RowFailed
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import AS_IS, RowRequest
+from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.records import store as records
-from speedsheet.records.host import allowed_cores, host_facts
 from speedsheet.stats.estimates import MIN_BATCHES
 
 #: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.

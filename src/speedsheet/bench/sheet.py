@@ -25,7 +25,7 @@ from speedsheet.core.measurement import Finding, Measurement, executed_kinds
 from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent
 from speedsheet.core.sheet import Sheet
 from speedsheet.core.units import format_duration
-from speedsheet.records.host import allowed_cores, host_facts
+from speedsheet.host.facts import allowed_cores, host_facts
 
 #: No processor core of today multiplies faster: the bound that refuses budgets in which no request can end.
 _MACS_PER_CORE_S = 2.5e12

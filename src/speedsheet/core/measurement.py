@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
@@ -23,16 +23,20 @@ class Finding:
 class Latency:
     """Latency of one request in milliseconds; `low` and `high` bound the mean at `confidence`.
 
-    A percentile is null where there are too few requests for it.
+    A percentile is null where the effective number of requests does not support it; `bounds` holds the interval of
+    each percentile that is not, by its name.
     """
 
     mean: float | None = None
     p50: float | None = None
     p90: float | None = None
+    p95: float | None = None
     p99: float | None = None
+    p99_9: float | None = None
     low: float | None = None
     high: float | None = None
     confidence: float = 0.95
+    bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,38 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
+class Interference:
+    """What disturbed the run: windows looked at, those flagged by a signal, those measured in their place.
+
+    `by_signal` counts flagged windows by the signal that flagged them; `unavailable` names the signals that this host
+    does not tell.
+    """
+
+    windows: int = 0
+    flagged: int = 0
+    remeasured: int = 0
+    by_signal: Mapping[str, int] = field(default_factory=dict)
+    unavailable: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WithFlagged:
+    """The same figures with the flagged windows counted in, kept beside those without them."""
+
+    throughput_samples_per_s: Throughput = Throughput()
+    latency_ms: Latency = Latency()
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """The ruler: what a request of the empty engine takes at this thread_num, and how many calls are still exact."""
+
+    p50_us: float
+    p99_us: float
+    exact_calls_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One row: asked, executed, measured, judged. Null is unmeasured; nothing is rounded."""
 
@@ -81,6 +117,16 @@ class Measurement:
     throughput_samples_per_s: Throughput = Throughput()
     requests: int | None = None
     wall_s: float | None = None
+    warmup_s: float | None = None
+    steady: bool | None = None
+    effective_n: float | None = None
+    tau_s: float | None = None
+    coverage_checked: bool | None = None
+    processes: int = 1
+    client_processes: int = 1
+    interference: Interference | None = None
+    with_flagged: WithFlagged | None = None
+    floor: Floor | None = None
     clock: str = "wall"
     clock_state: str = "unknown"
     load_ms: float | None = None
@@ -88,6 +134,9 @@ class Measurement:
     first_inference_ms: float | None = None
     peak_rss_mb: float | None = None
     artifact_mb: float | None = None
+    samples_per_joule: float | None = None
+    energy_source: str = "unavailable"
+    task_accuracy: Mapping[str, float] | None = None
     artifact_sha256: str | None = None
     inputs_source: str | None = None
     reference: str | None = None
@@ -116,11 +165,32 @@ class Measurement:
     def from_json(cls, row: Mapping[str, Any]) -> Measurement:
         """Read a row; keys that this version does not know are left out."""
         known: dict[str, Any] = {f.name: row[f.name] for f in fields(cls) if f.name in row}
-        known["latency_ms"] = Latency(**known.get("latency_ms", {}))
+        known["latency_ms"] = _latency(known.get("latency_ms", {}))
         known["throughput_samples_per_s"] = Throughput(**known.get("throughput_samples_per_s", {}))
+        for name, read in _PARTS.items():
+            known[name] = None if known.get(name) is None else read(known[name])
         known["gate"] = Gate(**known.get("gate", {}))
         known["findings"] = tuple(Finding(**finding) for finding in known.get("findings", ()))
         return cls(**known)
+
+
+def _latency(data: Mapping[str, Any]) -> Latency:
+    return Latency(**{**data, "bounds": {name: tuple(pair) for name, pair in data.get("bounds", {}).items()}})
+
+
+def _interference(data: Mapping[str, Any]) -> Interference:
+    return Interference(**{**data, "unavailable": tuple(data["unavailable"])})
+
+
+def _with_flagged(data: Mapping[str, Any]) -> WithFlagged:
+    return WithFlagged(Throughput(**data["throughput_samples_per_s"]), _latency(data["latency_ms"]))
+
+
+_PARTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "interference": _interference,
+    "with_flagged": _with_flagged,
+    "floor": lambda data: Floor(**data),
+}
 
 
 def executed_kinds(shares: Mapping[str, float] | None) -> str:

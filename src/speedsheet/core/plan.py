@@ -14,6 +14,17 @@ _Index = TypeVar("_Index", int, NDArray[Any])
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """How well a figure is to be known: `quantity` is ``throughput`` or a percentile such as ``p99``.
+
+    `half_width` is half its interval as a share of its value.
+    """
+
+    half_width: float
+    quantity: str = "throughput"
+
+
+@dataclass(frozen=True, slots=True)
 class LoadPlan:
     """A closed loop: `thread_num` clients, each sending its next request as soon as the last one is answered.
 

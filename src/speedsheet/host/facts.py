@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from speedsheet import __version__
-from speedsheet.records.cgroup import cpu_quota_cores, memory_limit_bytes
+from speedsheet.host.cgroup import cpu_quota_cores, memory_limit_bytes
 
 UNAVAILABLE = "unavailable"
 _GIB = 1 << 30

@@ -1,0 +1,1 @@
+"""What the machine is and does: its facts, its limits, its clock, and what disturbs it."""
