@@ -59,8 +59,8 @@ def test_there_is_a_section_for_each_precision_asked() -> None:
     """As a published sheet has its FP16 and its INT8 table; a row stands in one, in the suite's order."""
     assert [(section.heading, len(section.rows)) for section in EN.sections] == [("FP16", 6), ("INT8", 1), ("FP32", 1)]
     printed = as_markdown.render(EN)
-    assert re.findall(r"^### (.+)", printed, re.MULTILINE) == ["FP16", "INT8", "FP32"]
-    assert printed.count("| Model |") == 3
+    assert re.findall(r"^### (.+)", printed, re.MULTILINE) == ["FP16", "INT8", "FP32", "Resources"]
+    assert printed.count("| Model |") == 4
     assert re.findall(r"^(FP16|INT8|FP32)$", terminal(EN, 200), re.MULTILINE) == ["FP16", "INT8", "FP32"]
     alone = document(Sheet(HOST, (INT8,)))
     assert "### INT8" in as_markdown.render(alone)
@@ -155,7 +155,7 @@ def test_every_language_has_the_same_numbers(
 
 def test_chinese_has_words_for_all_that_english_has() -> None:
     """Every heading, label, status, metric and reason; every template takes the same figures."""
-    for name in [*(column.name for column in ZH.columns), "Status", "Error"]:
+    for name in [*(column.name for column in (*ZH.columns, *ZH.resource_columns)), "Status", "Error"]:
         assert name in {"±", "p50", "p90", "p99"} or CHINESE.heading(name) != name
     for table in ("labels", "statuses", "metrics", "clocks", "bins", "blanks"):
         assert set(getattr(CHINESE, table)) == set(getattr(ENGLISH, table))

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,12 @@ from hypothesis import strategies as st
 from speedsheet.core.errors import RecordDamaged
 from speedsheet.core.folders import safe_name
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
-from speedsheet.core.samples import WINDOW, Samples
+from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
 from speedsheet.host import cgroup, facts
 from speedsheet.records import places, store
 from speedsheet.records.canonical import canonical, plain
 
+OLD = Path(__file__).parent / "records" / "schema-1"
 SEALER = """
 import sys
 from pathlib import Path
@@ -71,6 +73,12 @@ def samples_of(count: int, seed: int = 1) -> Samples:
     )
 
 
+WINDOWS = (
+    Window(10**15, 10**15 + 10, 5.5, {"waiting": 0.25, "steal": 0.0}, ("waiting",)),
+    Window(10**15 + 10, 10**15 + 21, 5.0, {"waiting": 0.01, "clock_mhz": 2600.0}, (), 1),
+)
+
+
 def sealing(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-c", SEALER, str(folder), str(Path(__file__).parent)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -93,6 +101,39 @@ def test_a_record_reads_back_as_it_was_sealed(tmp_path: Path, count: int) -> Non
         found = back.columns()[name]
         assert found.dtype == column.dtype
         np.testing.assert_array_equal(found, column)
+
+
+@pytest.mark.parametrize("windows", [(), WINDOWS])
+def test_a_record_keeps_what_disturbed_the_run(tmp_path: Path, windows: tuple[Window, ...]) -> None:
+    """Windows come back with their signals and flags, and what the host did not tell of one stays untold."""
+    taken = replace(samples_of(50), windows=windows, process=np.repeat([0, 1], 25).astype(np.int16), steady=True)
+    sealed = store.seal(tmp_path, row(steady=True), taken, {})
+    back = store.samples(Path(str(sealed.record)))
+    assert (back.windows, back.steady) == (windows, True)
+    np.testing.assert_array_equal(back.process, taken.process)
+
+
+def test_a_record_of_the_first_schema_is_read(tmp_path: Path) -> None:
+    """It verifies, its samples are of one process, and what it could not know yet is null."""
+    record = store.verify(OLD)
+    assert (record.measurement.model, record.windows) == ("dssm_mock", None)
+    assert record.measurement.effective_n is record.measurement.steady is record.measurement.interference is None
+    taken = store.samples(OLD)
+    assert taken.windows == ()
+    assert taken.process.tolist() == [0] * 200
+    assert np.bincount(taken.phase).tolist() == [2, 196, 2]
+    assert record.measurement.latency_ms.mean == pytest.approx(taken.latency_ns.mean() / 1e6)
+
+
+def test_windows_that_were_measured_are_told_from_the_warm_ups() -> None:
+    """A window counts where requests of it do, flagged or not."""
+    end = np.arange(1, 13, dtype=np.int64) * 10
+    phase = np.repeat([WARMUP, FLAGGED, WINDOW, AFTER], 3).astype(np.int8)
+    zeros = np.zeros(12, np.int32)
+    windows = tuple(Window(10 * first, 10 * (first + 3), 5.0) for first in (0, 3, 6, 9))
+    taken = Samples(zeros, zeros, end - 5, end - 5, end, phase, zeros.astype(bool), 30, 90, windows=windows)
+    assert taken.measured() == list(windows[1:3])
+    assert taken.with_flagged().measured() == list(windows[1:3])
 
 
 def test_a_row_without_samples_is_a_record_too(tmp_path: Path) -> None:
@@ -179,6 +220,8 @@ DAMAGE = {
     "samples outside": lambda folder: reseal(
         folder, samples={"file": "../x", "sha256": "", "rows": 0, "open_ns": 0, "close_ns": 0}
     ),
+    "windows outside": lambda folder: reseal(folder, windows={"file": "../x", "sha256": "", "rows": 0}),
+    "windows gone": lambda folder: (folder / store.WINDOWS_FILE).unlink(),
     "samples gone": lambda folder: (folder / store.SAMPLES_FILE).unlink(),
 }
 
@@ -187,7 +230,7 @@ DAMAGE = {
 def test_a_damaged_record_is_named_and_passed_over(tmp_path: Path, damage: str) -> None:
     """The list goes on without it and says which folder and what is wrong; one line."""
     good = store.seal(tmp_path, row(), samples_of(10), {})
-    bad = Path(str(store.seal(tmp_path, row(), samples_of(10), {}).record))
+    bad = Path(str(store.seal(tmp_path, row(), replace(samples_of(10), windows=WINDOWS), {}).record))
     DAMAGE[damage](bad)
     listing = store.listed(tmp_path)
     assert [record.measurement for record in listing.records] == [good]
@@ -211,6 +254,22 @@ def test_one_bit_of_the_samples_is_noticed(tmp_path: Path) -> None:
         path.write_bytes(spoil(path.read_bytes()))
         with pytest.raises(RecordDamaged, match=r"samples\.parquet does not match its hash"):
             store.samples(folder)
+
+
+def test_one_bit_of_the_windows_is_noticed(tmp_path: Path) -> None:
+    """They are sealed as the samples are; columns of another kind are refused even where hash and seal agree."""
+    folder = Path(str(store.seal(tmp_path, row(), replace(samples_of(10), windows=WINDOWS), {}).record))
+    path = folder / store.WINDOWS_FILE
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
+    with pytest.raises(RecordDamaged, match=r"windows\.parquet does not match its hash"):
+        store.samples(folder)
+    with store.columns._connection() as connection:
+        connection.execute(f"COPY (SELECT 1 AS opened_ns FROM range(2)) TO '{path}' (FORMAT parquet)")
+    info = json.loads((folder / store.ROW_FILE).read_text())["windows"]
+    reseal(folder, windows={**info, "sha256": store.columns.sha256(path)})
+    with pytest.raises(RecordDamaged, match="of the windows is missing"):
+        store.samples(folder)
 
 
 def test_a_parquet_of_other_columns_is_refused(tmp_path: Path) -> None:

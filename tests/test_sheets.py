@@ -52,11 +52,16 @@ SERVED = Measurement(
     device="CPU",
     engine_settings={"NUM_STREAMS": "2"},
     precision_executed={"bf16": 0.98, "fp32": 0.02},
-    latency_ms=Latency(2634.51234, 2611.0, 2790.2, None, 2600.0, 2670.0),
+    latency_ms=Latency(2634.51234, 2611.0, 2790.2, low=2600.0, high=2670.0),
     throughput_samples_per_s=Throughput(72.87654, 71.9, 73.8),
     requests=220,
     wall_s=30.1,
     clock_state="unavailable",
+    load_ms=1234.5678,
+    compile_ms=980.1,
+    first_inference_ms=2701.25,
+    peak_rss_mb=1820.4,
+    artifact_mb=102.07,
     gate=Gate(passed=True, metric="centred_cosine", value=0.99312, limit=0.95),
     little_residual=0.001,
     findings=(FALLBACK,),
@@ -84,9 +89,19 @@ TINY = Measurement(
     "fp32",
     "onnxruntime",
     precision_executed={"fp32": 1.0},
-    latency_ms=Latency(0.00302123, 0.00301, 0.0033, 0.0041, 0.003, 0.00304),
+    latency_ms=Latency(
+        0.00302123, 0.00301, 0.0033, 0.0036, 0.0041, 0.0061, 0.003, 0.00304, bounds={"p50": (0.003005, 0.003015)}
+    ),
     throughput_samples_per_s=Throughput(42345678.9, 42000000.0, 42700000.0),
     gate=Gate(passed=True, metric="relative_error", value=0.00012345, limit=0.05),
+    processes=3,
+    load_ms=3.25,
+    compile_ms=1.5,
+    first_inference_ms=0.0123,
+    peak_rss_mb=96.3,
+    artifact_mb=0.512,
+    samples_per_joule=1203456.7,
+    energy_source="rapl package-0",
 )
 HOSTILE = replace(
     SERVED,
@@ -113,9 +128,9 @@ def document(sheet: Sheet = SHEET, words: Words = ENGLISH, price: Price | None =
     return Document.of(sheet, FRONT, words=words, price=price, date="2026-11-23")
 
 
-def terminal(sheet: Document, width: int, *, ascii_only: bool = False) -> str:
+def terminal(sheet: Document, width: int, *, ascii_only: bool = False, with_resources: bool = False) -> str:
     console = Console(file=io.StringIO(), width=width, force_terminal=False)
-    console.print(as_terminal.render(sheet, width, ascii_only=ascii_only))
+    console.print(as_terminal.render(sheet, width, ascii_only=ascii_only, with_resources=with_resources))
     return console.file.getvalue()
 
 
@@ -129,6 +144,8 @@ PRINTED = {
     "terminal-200.txt": lambda: terminal(EN, 200),
     "terminal-140.txt": lambda: terminal(EN, 140),
     "terminal-80.txt": lambda: terminal(EN, 80),
+    "terminal-140-resources.txt": lambda: terminal(EN, 140, with_resources=True),
+    "terminal-56-resources.txt": lambda: terminal(EN, 56, with_resources=True),
     "terminal-56.txt": lambda: terminal(EN, 56),
     "terminal-80-ascii.txt": lambda: terminal(EN, 80, ascii_only=True),
     "terminal-zh-220.txt": lambda: terminal(ZH, 220),
@@ -154,6 +171,46 @@ def test_published_columns_come_first_under_their_published_names() -> None:
     ]  # fmt: skip
     assert names[7:] == ["±", "p50", "p90", "p99", "Engine", "Executed", "Gate", "Findings"]
     assert next(csv.reader(io.StringIO(as_csv.render(EN))))[:7] == names[:7]
+
+
+def test_an_own_model_is_named_by_its_file() -> None:
+    """A path is too wide for a table; JSON keeps it in full."""
+    own = document(Sheet(HOST, (replace(SERVED, model="/home/u/nets/vad.onnx"),)))
+    for printed in (as_markdown.render(own), as_csv.render(own), terminal(own, 56), terminal(own, 200)):
+        assert "vad.onnx" in printed
+        assert "/home" not in printed
+    assert as_json.content(own)["rows"][0]["model"] == "/home/u/nets/vad.onnx"
+
+
+def test_what_a_row_takes_beside_time_has_a_table_of_its_own() -> None:
+    """In Markdown and CSV always, in the terminal on demand; energy says where the host does not tell it."""
+    printed = as_markdown.render(EN)
+    resources = printed[printed.index("### Resources") :]
+    assert "| resnet50 | FP16 | openvino | 1235 | 980.1 | 2701 | 1820 | 102 | unavailable |" in resources
+    assert "| dssm_mock | FP32 | onnxruntime | 3.250 | 1.500 | 0.01230 | 96.3 | 0.512 | 1203457 |" in resources
+    tiny = next(line for line in csv.DictReader(io.StringIO(as_csv.render(EN))) if line["Model"] == "dssm_mock")
+    assert [tiny[name] for name in ("Peak memory (MB)", "Samples per joule", "p99.9 (ms)")] == [
+        "96.3", "1203456.7", "0.0061",
+    ]  # fmt: skip
+    assert "Peak memory" not in terminal(EN, 300)
+    assert "Resources" not in as_markdown.render(document(Sheet(HOST, (KILLED, LATER))))
+    for width in range(40, 200, 9):
+        drawn = terminal(EN, width, with_resources=True)
+        assert all(text in " ".join(drawn.split()) for text in ("1820", "1203457", "unavailable"))
+
+
+@pytest.mark.parametrize(
+    ("processes", "held"), [((1, 1), ENGLISH.one_process), ((3, 3), ENGLISH.processes.format(n=3)),
+                            ((1, 3), ENGLISH.some_processes)],
+)  # fmt: skip
+def test_a_sheet_says_whether_its_intervals_hold_the_spread_between_processes(
+    processes: tuple[int, int], held: str
+) -> None:
+    """A sentence at its foot, not an alarm on each row; nothing where no row has an interval."""
+    sheet = document(Sheet(HOST, tuple(replace(SERVED, processes=count) for count in processes)))
+    assert as_markdown.render(sheet).endswith(as_markdown.escape(held) + "\n")
+    assert " ".join(terminal(sheet, 80).split()).endswith(held)
+    assert document(Sheet(HOST, (SHORT,))).held == ""
 
 
 @pytest.mark.parametrize("row", [KILLED, WRONG, LATER])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,37 @@ WARMUP, WINDOW, AFTER, FLAGGED = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a run between two readings of the host: whole rounds, and at least a second where they are shorter.
+
+    `median_ns` is the median latency of its completions, `signals` what the host told of it by name (what it does not
+    tell is left out), `flags` the signals that say that it was disturbed.
+    """
+
+    opened_ns: int
+    closed_ns: int
+    median_ns: float
+    signals: Mapping[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    process: int = 0
+
+    @property
+    def duration_ns(self) -> int:
+        """How long it lasted."""
+        return self.closed_ns - self.opened_ns
+
+
+@dataclass(frozen=True, slots=True)
 class Samples:
     """Columns of equal length, in order of completion. Times are nanoseconds of one monotonic clock.
 
     `slot` is the input batch; `scheduled_ns` equals `start_ns` in a closed loop; `phase` is 0 before the measured
     window, 1 for requests that completed in it, 2 after, 3 for those of the window in a part of it that was flagged as
-    disturbed; `failed` marks requests that were not served.
+    disturbed; `failed` marks requests that were not served; `process` counts the worker processes that measured the
+    row one after the other.
+
+    `windows` are the parts into which the run was cut, the warm-up's among them. `steady` says whether their medians
+    were steady from `open_ns` on; it is null where there were too few to tell, or nobody looked.
     """
 
     client: NDArray[np.int32]
@@ -28,6 +54,13 @@ class Samples:
     failed: NDArray[np.bool_]
     open_ns: int
     close_ns: int
+    process: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
+    windows: tuple[Window, ...] = ()
+    steady: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.process.size != self.end_ns.size:  # one process is what nobody needs to say
+            object.__setattr__(self, "process", np.zeros(self.end_ns.size, np.int16))
 
     @property
     def window(self) -> NDArray[np.bool_]:
@@ -54,7 +87,19 @@ class Samples:
         """Return the same samples with what was flagged counted in."""
         return replace(self, phase=np.where(self.phase == FLAGGED, WINDOW, self.phase).astype(np.int8))
 
+    def measured(self) -> list[Window]:
+        """Return the windows of which requests were measured, or flagged as disturbed: those that end after it opened.
+
+        Each process has its own opening, so a window is told by its requests.
+        """
+        kept = (self.phase == WINDOW) | (self.phase == FLAGGED)
+        edges_ns = np.array([(window.opened_ns, window.closed_ns) for window in self.windows], np.int64).reshape(-1, 2)
+        counts = np.searchsorted(self.end_ns[kept], edges_ns, "right").tolist()
+        return [window for window, (before, by) in zip(self.windows, counts, strict=True) if before < by]
+
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Return the columns by name, as they are written to disk."""
-        scalar = {"open_ns", "close_ns"}
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in scalar}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_COLUMNS}
+
+
+_NO_COLUMNS = frozenset({"open_ns", "close_ns", "windows", "steady"})

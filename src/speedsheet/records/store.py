@@ -1,11 +1,13 @@
-"""The store: one immutable folder a row, with measurement.json and samples.parquet.
+"""The store: one immutable folder a row, with measurement.json and its tables.
 
     <store>/<utc>-<model>-<engine>-<8 hex>/
-        measurement.json   schema, created_utc, row, conditions, samples, seal
+        measurement.json   schema, created_utc, row, conditions, samples, windows, seal
         samples.parquet    one row a request, see core.samples
+        windows.parquet    one row a window of the run: what the host told of it, and what was flagged
 
-`samples` holds the file's name, sha256, rows and window; `seal` is the SHA-256 of the canonical JSON without itself,
-so it covers the raw samples too. The folder may be moved or copied: nothing in it says where it is.
+`samples` holds the file's name, sha256, rows and measured window, `windows` the like of its file; `seal` is the SHA-256
+of the canonical JSON without itself, so it covers the tables too. The folder may be moved or copied: nothing in it says
+where it is. Records of schema 1, which have no windows, are read as well.
 """
 
 from __future__ import annotations
@@ -26,8 +28,9 @@ from speedsheet.core.samples import Samples
 from speedsheet.records import columns
 from speedsheet.records.canonical import canonical, plain
 
-RECORD_SCHEMA = "speedsheet.record/1"
-ROW_FILE, SAMPLES_FILE = "measurement.json", "samples.parquet"
+RECORD_SCHEMA = "speedsheet.record/2"
+_READ = frozenset({"speedsheet.record/1", RECORD_SCHEMA})
+ROW_FILE, SAMPLES_FILE, WINDOWS_FILE = "measurement.json", "samples.parquet", "windows.parquet"
 MAX_ROW_BYTES = 4 << 20
 MAX_SAMPLES_BYTES = 4 << 30
 MAX_SAMPLES_ROWS = 100_000_000
@@ -46,6 +49,15 @@ class SamplesInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowsInfo:
+    """What a record says of its windows: the file's hash and rows."""
+
+    file: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One sealed row. `conditions` is what the row was measured under; `measurement.record` is this folder."""
 
@@ -54,7 +66,13 @@ class Record:
     measurement: Measurement
     conditions: Mapping[str, Any]
     samples: SamplesInfo | None
+    windows: WindowsInfo | None
     seal: str
+
+    @property
+    def tables(self) -> tuple[SamplesInfo | WindowsInfo, ...]:
+        """The tables beside the row."""
+        return tuple(table for table in (self.samples, self.windows) if table is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +94,8 @@ def seal(store: Path, measurement: Measurement, samples: Samples | None, conditi
     engine = safe_name(measurement.engine or "", "none", limit=20)
 
     def fill(folder: Path) -> None:
-        body = _body(created, measurement, _write_samples(folder, samples), conditions)
+        tables = {"samples": _write_samples(folder, samples), "windows": _write_windows(folder, samples)}
+        body = _body(created, measurement, tables, conditions)
         text = json.dumps({**body, "seal": _seal_of(body)}, indent=1, allow_nan=False)
         (folder / ROW_FILE).write_text(text + "\n", encoding="ascii")
 
@@ -95,7 +114,7 @@ def read(folder: Path) -> Record:
         raise _damaged(path, f"cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise _damaged(path, "is not a JSON object")
-    if content.get("schema") != RECORD_SCHEMA:
+    if content.get("schema") not in _READ:
         raise _damaged(path, f"has schema {content.get('schema')!r}, not {RECORD_SCHEMA}")
     stated = content.pop("seal", None)
     if stated != _seal_of(content):
@@ -107,21 +126,10 @@ def read(folder: Path) -> Record:
 
 
 def verify(folder: Path) -> Record:
-    """Read a record and hash its samples again. Raises RecordDamaged, naming what does not match."""
+    """Read a record and hash its tables again. Raises RecordDamaged, naming what does not match."""
     record = read(folder)
-    if record.samples is None:
-        return record
-    path = folder / record.samples.file
-    try:
-        if path.stat().st_size > MAX_SAMPLES_BYTES:
-            raise _damaged(path, f"is larger than {MAX_SAMPLES_BYTES >> 30} GiB")
-        if columns.sha256(path) != record.samples.sha256:
-            raise _damaged(path, "does not match its hash")
-        found = columns.rows_in(path)
-    except (OSError, ValueError) as error:
-        raise _damaged(path, f"cannot be read: {error}") from error
-    if found != record.samples.rows:
-        raise _damaged(path, f"has {found} rows, not {record.samples.rows}")
+    for table in record.tables:
+        _verify(folder / table.file, table)
     return record
 
 
@@ -134,9 +142,12 @@ def samples(folder: Path) -> Samples:
     if record.samples.rows > MAX_SAMPLES_ROWS:
         raise _damaged(path, f"has more than {MAX_SAMPLES_ROWS} rows")
     try:
-        return columns.read(path, record.samples.open_ns, record.samples.close_ns)
+        taken = columns.read(path, record.samples.open_ns, record.samples.close_ns)
+        path = folder / WINDOWS_FILE
+        windows = () if record.windows is None else columns.read_windows(path)
     except (OSError, ValueError) as error:
         raise _damaged(path, f"cannot be read: {error}") from error
+    return replace(taken, windows=windows, steady=record.measurement.steady)
 
 
 def listed(store: Path) -> Listing:
@@ -148,8 +159,9 @@ def listed(store: Path) -> Listing:
     for folder in _folders(store):
         try:
             record = read(folder)
-            if record.samples is not None and not (folder / record.samples.file).is_file():
-                raise _damaged(folder / record.samples.file, "is missing")
+            for table in record.tables:
+                if not (folder / table.file).is_file():
+                    raise _damaged(folder / table.file, "is missing")
         except RecordDamaged as error:
             skipped.append((folder, str(error)))
         else:
@@ -183,8 +195,29 @@ def _write_samples(folder: Path, taken: Samples | None) -> SamplesInfo | None:
     return SamplesInfo(SAMPLES_FILE, columns.sha256(path), rows, int(taken.open_ns), int(taken.close_ns))
 
 
+def _write_windows(folder: Path, taken: Samples | None) -> WindowsInfo | None:
+    if taken is None or not taken.windows:
+        return None
+    path = folder / WINDOWS_FILE
+    rows = columns.write_windows(taken.windows, path)
+    return WindowsInfo(WINDOWS_FILE, columns.sha256(path), rows)
+
+
+def _verify(path: Path, table: SamplesInfo | WindowsInfo) -> None:
+    try:
+        if path.stat().st_size > MAX_SAMPLES_BYTES:
+            raise _damaged(path, f"is larger than {MAX_SAMPLES_BYTES >> 30} GiB")
+        if columns.sha256(path) != table.sha256:
+            raise _damaged(path, "does not match its hash")
+        found = columns.rows_in(path)
+    except (OSError, ValueError) as error:
+        raise _damaged(path, f"cannot be read: {error}") from error
+    if found != table.rows:
+        raise _damaged(path, f"has {found} rows, not {table.rows}")
+
+
 def _body(
-    created: datetime, measurement: Measurement, info: SamplesInfo | None, conditions: Mapping[str, Any]
+    created: datetime, measurement: Measurement, tables: Mapping[str, Any], conditions: Mapping[str, Any]
 ) -> dict[str, Any]:
     body: dict[str, Any] = plain(
         {
@@ -192,7 +225,7 @@ def _body(
             "created_utc": created.isoformat(timespec="microseconds"),
             "row": replace(measurement, record=None).to_json(),
             "conditions": conditions,
-            "samples": info,
+            **tables,
         }
     )
     return body
@@ -204,14 +237,17 @@ def _seal_of(body: Mapping[str, Any]) -> str:
 
 def _record(folder: Path, content: Mapping[str, Any], stated: str) -> Record:
     info = None if content["samples"] is None else SamplesInfo(**content["samples"])
-    if info is not None and info.file != SAMPLES_FILE:  # a record never names a file outside its folder
-        raise ValueError(f"samples.file is {info.file!r}")
+    windows = None if content.get("windows") is None else WindowsInfo(**content["windows"])
+    for table, name in ((info, SAMPLES_FILE), (windows, WINDOWS_FILE)):
+        if table is not None and table.file != name:  # a record never names a file outside its folder
+            raise ValueError(f"{name} is called {table.file!r}")
     return Record(
         folder=folder,
         created_utc=str(content["created_utc"]),
         measurement=replace(Measurement.from_json(content["row"]), record=str(folder)),
         conditions=dict(content["conditions"]),
         samples=info,
+        windows=windows,
         seal=stated,
     )
 

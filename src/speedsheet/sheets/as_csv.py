@@ -8,7 +8,7 @@ import math
 
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
-from speedsheet.sheets.columns import COST, PUBLISHED, columns, heading
+from speedsheet.sheets.columns import MORE_PERCENTILES, PUBLISHED, columns, heading, resources
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
@@ -27,6 +27,8 @@ def render(document: Document) -> str:
         *columns(
             words, lambda row: " ".join(dict.fromkeys(note.code for note in row.findings)) or None, document.price
         ),
+        *MORE_PERCENTILES,
+        *resources(words),
         Column("Status", "", "", lambda row: row.status),
         Column("Error", "", "", lambda row: row.error),
     )
@@ -45,7 +47,8 @@ def neutral(text: str) -> str:
 
 def _header(column: Column, words: Words) -> str:
     name = heading(column, words).translate(_SIGNS)
-    return f"{name} ({column.unit})" if column.unit and column.name != COST and column not in PUBLISHED else name
+    named = column in PUBLISHED or not column.unit or name.endswith(")")
+    return name if named else f"{name} ({column.unit})"
 
 
 def _cell(column: Column, row: Measurement) -> str:

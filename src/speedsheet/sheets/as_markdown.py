@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from speedsheet.sheets.columns import is_number
-from speedsheet.sheets.document import Document, Section
+from speedsheet.core.measurement import Measurement
+from speedsheet.core.sheet import Column
+from speedsheet.sheets.columns import MODEL, is_number
+from speedsheet.sheets.document import Document
 from speedsheet.sheets.footnotes import Note
 from speedsheet.sheets.letters import clean
 
@@ -18,11 +20,14 @@ def render(document: Document) -> str:
     told = [words.label.format(label=f"**{label}**", text=escape(text)) for label, text in document.lines]
     parts += ["\n".join(f"- {line}" for line in told)] if told else []
     for section in document.sections:
-        parts += [f"### {escape(section.heading)}", _table(document, section)]
+        parts += [f"### {escape(section.heading)}", _table(document, document.columns, section.rows)]
+    if document.resources:
+        columns = (MODEL, *document.resource_columns)
+        parts += [f"### {escape(words.resources)}", _table(document, columns, document.resources)]
     notes = [line for n, note in enumerate(document.notes.notes, 1) for line in _note(n, note, document)]
     parts += ["\n".join(notes)] if notes else []
     parts += [words.host.format(line=escape(document.host))] if document.host else []
-    parts.append(escape(words.legend))
+    parts += [escape(text) for text in (words.legend, document.held) if text]
     return "\n\n".join(parts) + "\n"
 
 
@@ -35,13 +40,12 @@ def escape(text: str) -> str:
     return re.sub(r"([\\`*\[\]|~#$])|(?<![A-Za-z0-9])(_)|(_)(?![A-Za-z0-9])", r"\\\g<0>", one_line)
 
 
-def _table(document: Document, section: Section) -> str:
-    columns = document.columns
+def _table(document: Document, columns: Sequence[Column], rows: Sequence[Measurement]) -> str:
     return "\n".join(
         [
             _line([escape(document.heading(column)) for column in columns]),
             _line(["---:" if is_number(column) else "---" for column in columns]),
-            *(_line([escape(document.show(column, row)) for column in columns]) for row in section.rows),
+            *(_line([escape(document.show(column, row)) for column in columns]) for row in rows),
         ]
     )
 

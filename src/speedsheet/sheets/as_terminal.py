@@ -15,12 +15,14 @@ from speedsheet.sheets.columns import (
     COST,
     HALF_WIDTH,
     LATENCY,
+    MODEL,
     PERCENTILES,
     PUBLISHED,
     THROUGHPUT,
     cost,
     executed,
     is_number,
+    model_name,
     show,
     verdict,
 )
@@ -85,8 +87,11 @@ class _Grid:
         return _GAP.join(padded).rstrip()
 
 
-def render(document: Document, width: int, *, ascii_only: bool = False) -> Text:
-    """Return the sheet as styled text whose lines fit `width` cells; a style carries nothing that words do not."""
+def render(document: Document, width: int, *, ascii_only: bool = False, with_resources: bool = False) -> Text:
+    """Return the sheet as styled text whose lines fit `width` cells; a style carries nothing that words do not.
+
+    `with_resources` adds the table of what rows take of memory, disk and energy.
+    """
     room = width - (_LONGER_IN_ASCII if ascii_only else 0)
     lines = _front(document, room)
     grid = _widest(document, room)
@@ -94,7 +99,10 @@ def render(document: Document, width: int, *, ascii_only: bool = False) -> Text:
         if len(document.sections) > 1:
             lines += [Text(section.heading if grid else f"── {section.heading} ──", "bold"), Text()]
         lines += [*_rows(section.rows, document, grid, room), Text()]
+    if with_resources:
+        lines += _resources(document, room)
     lines += [*_notes(document, room), *(Text(part, "dim") for part in wrapped(document.host, room))]
+    lines += [Text(part, "dim") for part in wrapped(document.held, room)]
     while lines and not lines[-1].plain:
         lines.pop()
     text = Text("\n").join(lines)
@@ -178,11 +186,27 @@ def _card(row: Measurement, document: Document, width: int) -> list[Text]:
     ]
     speed = f"{document.show(LATENCY, row)} ms, {document.show(THROUGHPUT, row)} samples/s"
     return [
-        Text(_fitted(clean(row.model) or BLANK, width), "bold"),
+        Text(_fitted(clean(model_name(row)) or BLANK, width), "bold"),
         *_flow([clean(text) for text in asked], width, document),
         _marked(_GAP + (speed if row.status == "ok" else words.statuses[row.status]), row, document),
         *_flow(_details(row, document), width, document),
     ]
+
+
+def _resources(document: Document, width: int) -> list[Text]:
+    """The second table, or where it does not fit a few lines for each row."""
+    words, rows = document.words, document.resources
+    if not rows:
+        return []
+    lines = [Text(words.resources, "bold"), Text()]
+    grid = _Grid.of((MODEL, *document.resource_columns), document, width, _LEAST_MODEL_CELLS)
+    if grid.span <= width:
+        return [*lines, *grid.head(), *(grid.line(row) for row in rows), Text()]
+    for row in rows:
+        named = zip(document.resource_columns, (document.show(c, row) for c in document.resource_columns), strict=True)
+        pieces = [f"{document.heading(column)} {text}" for column, text in named if text != BLANK]
+        lines += [Text(_fitted(clean(model_name(row)) or BLANK, width), "bold"), *_flow(pieces, width, document)]
+    return [*lines, Text()]
 
 
 def _notes(document: Document, width: int) -> list[Text]:

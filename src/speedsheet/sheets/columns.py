@@ -14,17 +14,25 @@ from speedsheet.sheets.digits import against, rounded
 from speedsheet.sheets.letters import BLANK, clean
 from speedsheet.sheets.words import Words
 
+
+def model_name(row: Measurement) -> str:
+    """Name the model as a table has room for: an own one by its file, whose path JSON keeps."""
+    return row.model.rpartition("/")[2] if row.model.endswith(".onnx") else row.model
+
+
+MODEL = Column("Model", "", "", model_name)
 LATENCY = Column("Latency(msec)", "ms", "lower", lambda row: row.latency_ms.mean)
 THROUGHPUT = Column(
     "Throughput (samples per sec)", "samples/s", "higher", lambda row: row.throughput_samples_per_s.value
 )
+PRECISION = Column("Precision", "", "", lambda row: row.precision.upper())
 PUBLISHED = (
-    Column("Model", "", "", lambda row: row.model),
+    MODEL,
     Column("Framework", "", "", lambda row: row.framework),
     Column("Batch size", "", "", lambda row: row.batch_size),
     LATENCY,
     THROUGHPUT,
-    Column("Precision", "", "", lambda row: row.precision.upper()),
+    PRECISION,
     Column("thread_num", "", "", lambda row: row.thread_num),
 )
 HALF_WIDTH = Column("±", "%", "lower", lambda row: _percent(row.throughput_samples_per_s.half_width))
@@ -33,15 +41,23 @@ PERCENTILES = (
     Column("p90", "ms", "lower", lambda row: row.latency_ms.p90),
     Column("p99", "ms", "lower", lambda row: row.latency_ms.p99),
 )
+#: Percentiles that would make a printed table too wide, and have their place in CSV and JSON.
+MORE_PERCENTILES = (
+    Column("p95", "ms", "lower", lambda row: row.latency_ms.p95),
+    Column("p99.9", "ms", "lower", lambda row: row.latency_ms.p99_9),
+)
 ENGINE = Column("Engine", "", "", lambda row: row.engine)
+_MEGABYTES = "MB"
 COST = "Cost per million samples"
-_NUMBERS = frozenset({"Batch size", "thread_num", COST})
+_PER_JOULE = "Samples per joule"
+_NUMBERS = frozenset({"Batch size", "thread_num", COST, _PER_JOULE})
+_NAME_UNITS = frozenset({COST, "Load", "Compile", "First inference", "Peak memory", "Artifact"})
 
 
 def columns(
     words: Words, findings: Callable[[Measurement], str | None], price: Price | None = None
 ) -> tuple[Column, ...]:
-    """Return every column; `findings` says how a format refers to what is doubtful about a row."""
+    """Return every column of the main table; `findings` says how a format refers to what is doubtful about a row."""
     return (
         *PUBLISHED,
         HALF_WIDTH,
@@ -54,15 +70,27 @@ def columns(
     )
 
 
+def resources(words: Words) -> tuple[Column, ...]:
+    """Return the columns of what a row takes beside time: of loading, memory, disk and energy."""
+    return (
+        Column("Load", "ms", "lower", lambda row: row.load_ms),
+        Column("Compile", "ms", "lower", lambda row: row.compile_ms),
+        Column("First inference", "ms", "lower", lambda row: row.first_inference_ms),
+        Column("Peak memory", _MEGABYTES, "lower", lambda row: row.peak_rss_mb),
+        Column("Artifact", _MEGABYTES, "lower", lambda row: row.artifact_mb),
+        Column(_PER_JOULE, "", "higher", lambda row: _per_joule(row, words)),
+    )
+
+
 def cost(price: Price) -> Column:
     """Return the column of what a million samples cost at that price."""
     return Column(COST, price.currency, "lower", lambda row: price.of_million(row.throughput_samples_per_s).value)
 
 
 def heading(column: Column, words: Words) -> str:
-    """Return the heading of a column; that of cost names the currency."""
+    """Return the heading of a column; that of cost names the currency, those of resources their unit."""
     name = words.heading(column.name)
-    return f"{name} ({clean(column.unit)})" if column.name == COST and column.unit else name
+    return f"{name} ({clean(column.unit)})" if column.name in _NAME_UNITS and column.unit else name
 
 
 def is_number(column: Column) -> bool:
@@ -84,6 +112,8 @@ def show(column: Column, row: Measurement, words: Words) -> str:
         return str(value)
     if column is HALF_WIDTH:
         return f"{rounded(value, usual=2)} %"
+    if column.unit == _MEGABYTES:
+        return rounded(value, usual=3)
     return rounded(value, _half_width(column, value, row))
 
 
@@ -109,9 +139,18 @@ def _percent(share: float | None) -> float | None:
     return None if share is None else share * 100
 
 
+def _per_joule(row: Measurement, words: Words) -> float | str | None:
+    if row.samples_per_joule is None and row.status == "ok" and row.energy_source == "unavailable":
+        return words.unavailable
+    return row.samples_per_joule
+
+
 def _half_width(column: Column, value: float, row: Measurement) -> float | None:
+    """Return half the interval of what a column shows, where it has one; a percentile without borrows the mean's."""
     if column is THROUGHPUT or column.name == COST:
         share = row.throughput_samples_per_s.half_width
         return None if share is None else share * value
-    low, high = row.latency_ms.low, row.latency_ms.high
+    if column is not LATENCY and column not in PERCENTILES:
+        return None
+    low, high = row.latency_ms.bounds.get(column.name.replace(".", "_"), (row.latency_ms.low, row.latency_ms.high))
     return (high - low) / 2 if low is not None and high is not None else None

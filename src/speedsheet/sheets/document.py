@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column, Sheet
 from speedsheet.sheets import front_matter
-from speedsheet.sheets.columns import columns, heading, show
+from speedsheet.sheets.columns import ENGINE, PRECISION, columns, heading, resources, show
 from speedsheet.sheets.cost import Price
 from speedsheet.sheets.footnotes import Footnotes
 from speedsheet.sheets.front_matter import FrontMatter
@@ -55,6 +55,27 @@ class Document:
     def columns(self) -> tuple[Column, ...]:
         """Every column, the findings as numbers of footnotes."""
         return columns(self.words, lambda row: ", ".join(map(str, self.numbers(row))) or None, self.price)
+
+    @property
+    def resources(self) -> list[Measurement]:
+        """The rows that say what they take beside time."""
+        return [row for row in self.sheet.rows if row.peak_rss_mb is not None]
+
+    @property
+    def resource_columns(self) -> tuple[Column, ...]:
+        """The columns of the table of resources, behind the model's name."""
+        return (PRECISION, ENGINE, *resources(self.words))
+
+    @property
+    def held(self) -> str:
+        """What ± holds of the differences between processes, in a sentence; "" where no row has an interval."""
+        counts = {row.processes for row in self.sheet.rows if row.throughput_samples_per_s.half_width is not None}
+        if not counts:
+            return ""
+        most = max(counts)
+        if counts == {1}:
+            return self.words.one_process
+        return self.words.processes.format(n=most) if counts == {most} else self.words.some_processes
 
     @property
     def lines(self) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding, Measurement
+from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
 from speedsheet.stats.estimates import requests_needed
@@ -65,7 +66,7 @@ def _note(code: str, texts: dict[Finding, list[str]], words: Words) -> Note:
 def _names(rows: Sequence[Measurement]) -> list[str]:
     """Name each row by as much as tells it from the others: model, then precision, then batch size and thread_num."""
     forms = [
-        (clean(row.model), f" {row.precision.upper()}", f" {row.batch_size} x {row.thread_num}", f" ({place})")
+        (clean(model_name(row)), f" {row.precision.upper()}", f" {row.batch_size} x {row.thread_num}", f" ({place})")
         for place, row in enumerate(rows, 1)
     ]
     names = []

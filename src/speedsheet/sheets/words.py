@@ -36,6 +36,11 @@ class Words:
     cost_note: str
     host: str
     legend: str
+    one_process: str
+    processes: str
+    some_processes: str
+    resources: str
+    unavailable: str
     batch: str
     thread_num: str
     gate: str
@@ -104,6 +109,17 @@ ENGLISH = Words(
         "multiply-accumulates. Gate compares outputs of the timed requests with FP32 right answers: the figure that "
         "decided, and its limit."
     ),
+    one_process=(
+        "Each row was measured in one process: what differs between one process and the next is not in its ± "
+        "(--processes 3 puts it in)."
+    ),
+    processes="Each row was measured in {n} processes one after the other, and its ± holds the spread between them.",
+    some_processes=(
+        "Rows were measured in different numbers of processes (see the JSON); where it was one, what differs between "
+        "one process and the next is not in ±."
+    ),
+    resources="Resources",
+    unavailable="unavailable",
     batch="batch {n}",
     thread_num="thread_num {n}",
     gate="gate {verdict}",
