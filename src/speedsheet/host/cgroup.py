@@ -28,6 +28,17 @@ def memory_limit_bytes(root: Path = Path("/")) -> int | None:
     return min((limit for limit in limits if limit is not None and limit < _UNLIMITED_BYTES), default=None)
 
 
+def throttle_files(root: Path = Path("/")) -> tuple[Path, ...]:
+    """Return the accounts of throttling of the groups that have one, leaf first; a group above throttles too."""
+    found = [*_folders(root, ""), *_folders(root, "cpu")]
+    return tuple(folder / "cpu.stat" for folder in found if "throttled_" in _text(folder / "cpu.stat"))
+
+
+def pressure_file(root: Path = Path("/")) -> Path | None:
+    """Return where the innermost group of this process tells how it lacks processors; version 2 alone does."""
+    return next((folder / "cpu.pressure" for folder in _folders(root, "") if _text(folder / "cpu.pressure")), None)
+
+
 def _folders(root: Path, controller: str) -> Iterator[Path]:
     """Yield the folders of this process's group of one controller, leaf first; the empty name is version 2."""
     for line in _text(root / "proc/self/cgroup").splitlines():
