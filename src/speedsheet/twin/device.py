@@ -240,8 +240,8 @@ def _named(key: str, file: _File) -> tuple[str, str]:
             return quantity, key.removeprefix(f"{quantity}_")
     fits = [quantity for quantity in QUANTITIES if key == quantity or key.startswith(f"{quantity}_")]
     if fits:
-        units = ", ".join(QUANTITIES[max(fits, key=len)])
-        raise file.wrong(key, f"unknown unit in {key!r}", f"end it with one of: {units}")
+        known = ", ".join(QUANTITIES[max(fits, key=len)])
+        raise file.wrong(key, f"unknown unit in {key!r}", f"end it with one of: {known}")
     raise file.wrong(key, f"unknown quantity {key!r}", did_you_mean(key, [f"{q}_{_usual(q)}" for q in QUANTITIES]))
 
 

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-#: What an operator is to the card: a matrix product by its kind, vector work, a look-up, a move, or not known here.
+#: What an operator is to the card: a matrix product by its kind (`product`: of two activations; `attention`: two of
+#: those around a softmax), vector work, a look-up, or not known here.
 Kind = Literal[
-    "conv", "depthwise", "matmul", "attention", "vector", "pool", "norm", "softmax", "gather", "move", "unknown"
+    "conv", "depthwise", "matmul", "product", "attention", "vector", "pool", "norm", "softmax", "gather", "unknown"
 ]
 #: Where intermediates live: in DDR; in the LLB; in L1; in L1 with batches split and operators fused.
 Schedule = Literal["O0", "O1", "O2", "O3"]
@@ -21,7 +22,8 @@ class Operator:
 
     A product is `groups` times (m x k) by (k x n), m the rows of one sample; `taps` is the kernel's area. `vector_ops`
     are element operations of the fused tail, `special_ops` those of the exp, div and sqrt unit, `gathers` are rows
-    fetched by index. `dynamic` says that both sides of a product are activations. `source` names the ONNX nodes' types.
+    fetched by index. `inner_elements` are intermediates that fusing keeps out of memory: the scores of attention, whose
+    `k` counts both of its products. `source` names the ONNX nodes' types.
     """
 
     name: str
@@ -37,7 +39,7 @@ class Operator:
     vector_ops: int = 0
     special_ops: int = 0
     gathers: int = 0
-    dynamic: bool = False
+    inner_elements: int = 0
     unknown: bool = False
     source: str = ""
 
@@ -74,6 +76,21 @@ class Workpiece:
 
 
 @dataclass(frozen=True, slots=True)
+class Structure:
+    """Which effects the model holds; a fit chooses among them inside each fold, by its own rows alone.
+
+    `tiles`: rows and columns fill whole tiles of the array. `requantises`: INT8 costs vector work on each accumulator.
+    `split_rereads`: cores that share a sample each read all weights. `dispatch_parts`: an operator is started anew for
+    each part that fits L1, and not only for each wave of samples.
+    """
+
+    tiles: bool = True
+    requantises: bool = True
+    split_rereads: bool = True
+    dispatch_parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Parameter:
     """One number of the model that no manual states: its value, where that came from, and how well it is known.
 
@@ -97,9 +114,11 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class TwinParams:
-    """Every parameter by name, and the rows that fitted them; "" where they are the priors."""
+    """Every parameter by name, the effects that the model holds, and the rows that fitted them; "" for the priors."""
 
     parameters: Mapping[str, Parameter]
+    device: str = ""
+    structure: Structure = Structure()
     fitted_on: str = ""
     rows: tuple[str, ...] = field(default_factory=tuple)
 
