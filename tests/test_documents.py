@@ -173,7 +173,7 @@ def test_every_finding_of_the_product_is_said_in_chinese() -> None:
     source = Path(as_csv.__file__).parents[1]
     found = {
         code
-        for room in ("bench", "stats", "load", "convert", "records")
+        for room in ("bench", "stats", "load", "convert", "records", "twin")
         for path in (source / room).rglob("*.py")
         for code in re.findall(r"Finding\(\s*\"(\w+)\"", path.read_text(encoding="utf-8"))
     }
