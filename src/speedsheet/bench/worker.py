@@ -60,6 +60,8 @@ def _task(name: str) -> Callable[[Mapping[str, Any], Say], dict[str, Any]]:
         from speedsheet.bench.prepare import prepare as task
     elif name == "audit":
         from speedsheet.bench.audit import audit as task
+    elif name == "ruler":
+        from speedsheet.bench.ruler import ruler as task
     else:
         from speedsheet.bench.measure import measure as task
     return task

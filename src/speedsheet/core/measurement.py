@@ -91,11 +91,14 @@ class WithFlagged:
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The ruler: what a request of the empty engine takes at this thread_num, and how many calls are still exact."""
+    """The ruler: what a request of the empty engine takes at this thread_num, and how many calls are still exact.
+
+    `exact_calls_per_s` is null where the host was too disturbed to tell.
+    """
 
     p50_us: float
     p99_us: float
-    exact_calls_per_s: float
+    exact_calls_per_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,146 @@
+"""The ruler measured: what a request costs where the engine costs nothing, and up to how many calls clients are exact.
+
+The null engine goes the way of every row: a worker process, requests of its session, `drive`, the same columns.
+
+- **Floor**: p50 and p99 of a request that is answered at once, at the row's number of clients.
+- **Exact up to**: an engine that answers after a known time, without the interpreter's lock, is asked by one client
+  alone and by all of them at once. Alone, nobody waits for the lock: that is the truth. Together, every answer has to
+  take the lock back; the time for it is the clients' own, and counts as latency. The delay is halved in steps until
+  the clients' p50 is off the truth by more than `OFF`. The calls per second of the last step before are the limit.
+
+The median decides, since the machine's other work moves a p99 by more than the clients do.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from speedsheet import plugins
+from speedsheet.bench.job import Say
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.engine import Setup
+from speedsheet.core.errors import RowFailed
+from speedsheet.core.measurement import Finding, Floor, Measurement
+from speedsheet.core.plan import LoadPlan
+from speedsheet.core.samples import Samples
+from speedsheet.core.units import NS_PER_S
+from speedsheet.load.drive import drive
+
+#: Clients are exact while the median that they see is off the truth by at most this share.
+OFF = 0.05
+#: A row's p50 is near the floor below so many floors: above it, the ruler's part is less than a tenth.
+NEAR = 10.0
+_ENGINE, _DELAY = "speedsheet.testing.null:ENGINE", "DELAY_US"
+_FLOOR_S, _STEP_S = 0.5, 0.12
+#: Calls per second that are asked, two steps to the double.
+_ASKED_PER_S = tuple(10_000 * 2 ** (step / 2) for step in range(8))
+_TRIES = 2
+_known: dict[int, Floor] = {}
+
+
+def floor_at(thread_num: int, work: Callable[[str, Mapping[str, Any]], dict[str, Any]]) -> Floor | None:
+    """Return the ruler at `thread_num` clients: measured once in a run, in a worker; null where that fails."""
+    if thread_num not in _known:
+        try:
+            _known[thread_num] = Floor(**work("ruler", {"thread_num": thread_num}))
+        except RowFailed:
+            return None
+    return _known[thread_num]
+
+
+def ruler(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
+    """Worker task: measure the floor, and the calls per second up to which so many clients are exact."""
+    clients = int(job["thread_num"])
+    with tempfile.TemporaryDirectory() as folder:
+        null = _Null(_artifact(Path(folder)))
+        say("measuring the ruler", None, None)
+        latency_us = null.driven(clients, 0.0, _FLOOR_S).latency_ns / 1000
+        p50_us, p99_us = (float(np.quantile(latency_us, quantile)) for quantile in (0.5, 0.99))
+        # one client waits for nobody: its calls are exact while the floor is a small part of them
+        exact = 1e6 / p50_us / NEAR if clients == 1 else exact_calls_per_s(
+            [clients / rate * 1e6 for rate in _ASKED_PER_S], lambda delay_us: null.step(clients, delay_us)
+        )  # fmt: skip
+    return asdict(Floor(p50_us, p99_us, exact))
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One delay: the median of one client alone, that of all clients at once, and the calls per second of these."""
+
+    alone_us: float
+    together_us: float
+    calls_per_s: float
+
+    @property
+    def exact(self) -> bool:
+        """Whether the clients see what is true."""
+        return self.together_us <= self.alone_us * (1 + OFF)
+
+
+def exact_calls_per_s(delays_us: Sequence[float], measure: Callable[[float], Step]) -> float | None:
+    """Return the calls per second of the shortest of `delays_us` (falling) that is exact; null where none is.
+
+    Found by bisection. Other work on the machine makes a step look worse, so one that is exact once is exact.
+    """
+    low, high, found = 0, len(delays_us), None
+    while low < high:
+        middle = (low + high) // 2
+        step = next((s for s in (measure(delays_us[middle]) for _ in range(_TRIES)) if s.exact), None)
+        if step is None:
+            high = middle
+        else:
+            low, found = middle + 1, step.calls_per_s
+    return found
+
+
+def near_floor(row: Measurement) -> tuple[Finding, ...]:
+    """Say of a measured row how much of its latency may be the ruler's, where that is more than a tenth."""
+    p50_ms, floor = row.latency_ms.p50 or row.latency_ms.mean, row.floor
+    if p50_ms is None or floor is None or p50_ms * 1000 >= NEAR * floor.p50_us:
+        return ()
+    text = (
+        f"a request of an empty engine takes {floor.p50_us:.2g} us here, and this row's p50 is {p50_ms * 1000:.3g} us: "
+        f"up to {min(1.0, floor.p50_us / p50_ms / 1000) * 100:.0f} % of its latency may be the ruler's; "
+        "give it a larger --batch"
+    )
+    return (Finding("near_floor", text),)
+
+
+class _Null:
+    """The null engine on a model of one node."""
+
+    def __init__(self, artifact: Artifact) -> None:
+        self._artifact = artifact
+
+    def driven(self, clients: int, delay_us: float, window_s: float) -> Samples:
+        """Drive clients whose answers take so long."""
+        setup = Setup("CPU", "fp32", 1, clients, 1, {_DELAY: repr(delay_us)})
+        session = plugins.engine(_ENGINE).load(self._artifact, setup, lambda: None)
+        plan = LoadPlan(clients, window_s)
+        runs = [session.bind({"x": np.zeros(1, np.float32)}, {}).run] * plan.pool_batches
+        return drive(plan, [runs] * clients)
+
+    def step(self, clients: int, delay_us: float) -> Step:
+        """Compare all clients with one alone, for the same delay."""
+        alone, together = (self.driven(count, delay_us, _STEP_S) for count in (1, clients))
+        alone_us, together_us = (float(np.median(samples.latency_ns)) / 1000 for samples in (alone, together))
+        window_s = (together.close_ns - together.open_ns) / NS_PER_S
+        return Step(alone_us, together_us, together.latency_ns.size / window_s)
+
+
+def _artifact(folder: Path) -> Artifact:
+    node = helper.make_node("Identity", ["x"], ["y"])
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = helper.make_graph([node], "ruler", ends[:1], ends[1:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), folder / "graph.onnx"
+    )
+    return Artifact(folder, "0" * 64, (folder / "graph.onnx").stat().st_size, 0, 0, "made for the ruler")
