@@ -6,16 +6,24 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speedsheet.convert.shipping.recipe import shipped_folder
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import AFTER, WARMUP, WINDOW
+from speedsheet.published import read as published
 from speedsheet.stats.estimates import estimate
+from speedsheet.twin.cost import cost
+from speedsheet.twin.device import load
 from speedsheet.twin.extrapolate import NOT_VALIDATED, thread_curve
-from speedsheet.twin.network import CLIENTS, Network, Station, Visit, closed_form, exponential_us, limits
+from speedsheet.twin.network import CLIENTS, Network, Station, Visit, card_network, closed_form, exponential_us, limits
+from speedsheet.twin.operators import workpiece
+from speedsheet.twin.params import priors
 from speedsheet.twin.simulate import exponential, simulate
+from speedsheet.twin.types import RequestCost
 
 TIMES = st.floats(50, 5000)
 
@@ -166,6 +174,38 @@ def test_hops_cost_latency_and_no_saturated_throughput():
     assert closed_form(far, 12).requests_per_s == closed_form(PUBLISHED, 12).requests_per_s
     assert_agreed(far, 12, 0.003, requests=2000)
     assert_agreed(far, 2, 0.003, requests=2000)
+
+
+@pytest.mark.parametrize("cv", [None, 0.3])
+def test_all_published_rows_agree_within_three_percent(cv):
+    """The 21 rows of the sheet, as costed: closed form against simulation, at the model's own spread and at three."""
+    device = load("stcp920")
+    params = priors(device)
+    rows = published.load("stcp920").rows
+    assert len(rows) == 21
+    pieces = {row.model: workpiece(shipped_graph(row.model), row.model) for row in rows}
+    for row in rows:
+        spent = cost(pieces[row.model], device, params, batch_size=row.batch_size, precision=row.precision.lower())
+        network = card_network(device, params, spent)
+        assert_agreed(network, row.thread_num, 0.03, cv=params["service_cv"] if cv is None else cv, requests=3000)
+
+
+def shipped_graph(name):
+    return onnx.load_from_string(shipped_folder(name).joinpath("graph.onnx").read_bytes())
+
+
+def test_the_network_of_a_card_is_its_device_file():
+    """Threads of the host, a link for each card, and its clusters; a request's cost at each, and hops between them."""
+    device = load("stcp920")
+    params = priors(device).over({"hop_us": 7.0})
+    cost = RequestCost(16, 2212.0, 200.0, 260.0, 0, 0, 0, {}, {})
+    network = card_network(device, params, cost, cards=3)
+    assert [(station.name, station.servers) for station in network.stations] == [
+        ("host", 8), ("link", 3), ("clusters", 12),
+    ]  # fmt: skip
+    assert network.alone_us == 2212 + 200 + 260 + 2 * 7
+    one = card_network(device, params, cost)
+    assert closed_form(network, 36).requests_per_s == pytest.approx(3 * closed_form(one, 12).requests_per_s)
 
 
 def test_many_clients_are_no_trouble():

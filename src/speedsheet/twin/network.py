@@ -15,6 +15,11 @@ from math import exp, isfinite, lgamma, log
 import numpy as np
 from numpy.typing import NDArray
 
+from speedsheet.twin.device import DeviceSpec
+from speedsheet.twin.types import RequestCost, TwinParams
+
+#: The stations of a card in its host.
+HOST, LINK, CLUSTERS = "host", "link", "clusters"
 #: What binds where there are too few clients to keep any station busy.
 CLIENTS = "clients"
 _US_PER_S = 1e6
@@ -78,6 +83,21 @@ class Network:
     def alone_us(self) -> float:
         """Time of a request that never waits."""
         return sum(visit.service_us for visit in self.route) + self.delay_us
+
+
+def card_network(device: DeviceSpec, params: TwinParams, cost: RequestCost, *, cards: int = 1) -> Network:
+    """Return the network of so many cards in one host: its threads, a link for each card, the clusters of all.
+
+    A request visits each once: a closed loop does not see in which order, nor how the host's time is shared between
+    before and after, nor the link's between the two ways.
+    """
+    stations = (
+        Station(HOST, int(device["host_threads"])),
+        Station(LINK, cards),
+        Station(CLUSTERS, device.clusters * cards),
+    )
+    route = (Visit(HOST, cost.host_us), Visit(LINK, cost.link_us), Visit(CLUSTERS, cost.cluster_us))
+    return Network(stations, route, params["hop_us"])
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ def priors(device: DeviceSpec) -> TwinParams:
         _prior("gather_us", 0.4, 0.0, "us", "one look-up in an embedding table, one after another; a guess"),
         _prior("request_us", 200.0, 0.0, "us", "to begin and end a request on a cluster; a guess"),
         _prior("host_us", 100.0, 0.0, "us", "a host thread's work for a request; a guess, and nothing here tells"),
+        _prior("hop_us", 5.0, 0.0, "us", "from one station to the next: a doorbell, an interrupt; a guess, as above"),
         _prior("service_cv", 0.1, 0.0, "share", "spread of service times; a guess, and nothing here tells"),
     )
     return TwinParams({parameter.name: parameter for parameter in listed}, device=device.name)
