@@ -1,0 +1,96 @@
+"""Which windows of a run were disturbed: told from signals of the host alone, never from latencies.
+
+A run must not flag itself: many clients on few cores make run-queue wait, involuntary switches and processor pressure
+of their own. So signals of what others do, or what the machine withholds, have limits of their own, which hold where
+every window is disturbed; signals that the run's own load moves count only far outside the run's other windows, by
+their median and its absolute deviation (Hampel 1974: the spread that half the windows cannot spoil).
+`python benchmarks/interference.py` counts what these limits find and what they flag in vain.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speedsheet.core.measurement import Interference
+
+Window = Mapping[str, float | None]
+
+#: Others on the same machine: this share of its cores, since any of them may be one that the run needs, but no more
+#: than a quarter of a core, which is what a busy process gets even among 16 clients on two cores or 64 on sixteen.
+_OTHERS_SHARE, _OTHERS_CORES = 0.02, 0.25
+#: Above these a window is disturbed, whatever its neighbours are like.
+LIMITS: Mapping[str, float] = {
+    "memory_pressure_share": 0.05,
+    "io_pressure_share": 0.2,
+    "throttled_share": 0.01,
+    "steal_share": 0.02,
+}
+#: Below this distance from its own limit a processor slows itself down.
+_HEADROOM_C = 2.0
+#: So many windows tell what is usual in a run; so many robust standard deviations from it are not.
+_USUAL_WINDOWS, _DEVIATIONS = 5, 6.0
+_NORMAL = 1.4826  # the standard deviation of a normal distribution whose median absolute deviation is one
+
+
+@dataclass(frozen=True, slots=True)
+class _Unusual:
+    """A signal that the run's own load moves: its bad direction, and the least step that matters.
+
+    The step is a share of the run's median, and at least `floor` in the signal's own unit.
+    """
+
+    worse: int
+    share: float
+    floor: float
+
+
+_UNUSUAL: Mapping[str, _Unusual] = {
+    "own_cpu_cores": _Unusual(-1, 0.1, 0.05),
+    "run_queue_wait_share": _Unusual(1, 0.0, 0.1),
+    "involuntary_switches_per_s": _Unusual(1, 1.0, 100.0),
+    "cpu_pressure_share": _Unusual(1, 0.0, 0.2),
+    "clock_mhz": _Unusual(-1, 0.05, 0.0),
+}
+
+
+def flags(windows: Sequence[Window], cores: int) -> list[tuple[str, ...]]:
+    """Return for each window the names of the signals that say it was disturbed; none where it was not.
+
+    `windows` are what `host.signals.between` tells of consecutive windows of one run, `cores` the processors of the
+    machine. A signal that is null says nothing.
+    """
+    usual = {name: _far(windows, name, rule) for name, rule in _UNUSUAL.items()}
+    limits = {**LIMITS, "others_cpu_cores": min(_OTHERS_SHARE * cores, _OTHERS_CORES)}
+    found = []
+    for place, window in enumerate(windows):
+        over = [name for name, limit in limits.items() if (window.get(name) or 0.0) > limit]
+        headroom_c = window.get("temperature_headroom_c")
+        hot = ["temperature_headroom_c"] if headroom_c is not None and headroom_c < _HEADROOM_C else []
+        far = [name for name, where in usual.items() if where[place]]
+        found.append((*over, *hot, *far))
+    return found
+
+
+def ledger(flagged: Sequence[Sequence[str]], unavailable: Sequence[str], remeasured: int = 0) -> Interference:
+    """Return what a row says of its run: windows, those flagged, and by which signals."""
+    by_signal = Counter(name for names in flagged for name in names)
+    disturbed = sum(1 for names in flagged if names)
+    return Interference(len(flagged), disturbed, remeasured, dict(sorted(by_signal.items())), tuple(unavailable))
+
+
+def _far(windows: Sequence[Window], name: str, rule: _Unusual) -> NDArray[np.bool_]:
+    """Return which windows lie far on the bad side of what is usual in this run; a value that is null does not."""
+    values = np.array([np.nan if (value := window.get(name)) is None else value for window in windows])
+    known = values[np.isfinite(values)]
+    if known.size < _USUAL_WINDOWS:
+        return np.zeros(values.size, np.bool_)
+    median = float(np.median(known))
+    deviation = _NORMAL * float(np.median(np.abs(known - median)))
+    step = max(_DEVIATIONS * deviation, rule.share * abs(median), rule.floor)
+    far: NDArray[np.bool_] = (values - median) * rule.worse > step
+    return far
