@@ -1,0 +1,88 @@
+"""How well the model predicts what it has not seen: rows, models and families left out, structures chosen inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speedsheet.twin.device import DeviceSpec
+from speedsheet.twin.fit import STARTS, Fit, FitRow, Stack, fit, predict
+from speedsheet.twin.types import Structure, TwinParams
+
+Floats = NDArray[np.float64]
+Split = Callable[[FitRow], object]
+
+#: How rows are left out together.
+SPLITS: Mapping[str, Split] = {
+    "leave_one_out": lambda row: row.name,
+    "leave_model_out": lambda row: row.model,
+    "leave_family_out": lambda row: row.family,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Every structure that a fit may choose, with its stack of rows."""
+
+    stacks: Mapping[Structure, Stack]
+
+    @classmethod
+    def of(cls, rows: Sequence[FitRow], device: DeviceSpec, params: TwinParams) -> Family:
+        """Lower the rows under every structure."""
+        return cls({structure: Stack(rows, device, params, structure) for structure in structures()})
+
+    def choose(self, free: Sequence[str], chosen: Sequence[int] | None = None) -> tuple[Structure, Fit]:
+        """Return the structure whose rows, each as if left out, err least; decided by the chosen rows alone."""
+        fits = {structure: fit(stack, free, chosen) for structure, stack in self.stacks.items()}
+        best = min(fits, key=lambda structure: float(np.mean(fits[structure].left_out ** 2)))
+        return best, fits[best]
+
+
+def structures() -> list[Structure]:
+    """Return all combinations of effects."""
+    flags = (True, False)
+    return [
+        Structure(tiles=tiles, requantises=requantises, split_rereads=rereads, dispatch_parts=parts)
+        for tiles in flags for requantises in flags for rereads in flags for parts in flags
+    ]  # fmt: skip
+
+
+def crossed(stack: Stack, free: Sequence[str], split: Split) -> Floats:
+    """Return log predicted over observed for each row, from a fit without the rows that `split` puts with it."""
+    errors = np.zeros(len(stack.rows))
+    for group in dict.fromkeys(map(split, stack.rows)):
+        inside = [place for place, row in enumerate(stack.rows) if split(row) != group]
+        found = predict(stack, fit(stack, free, inside, starts=STARTS).values) - stack.observed
+        for place, row in enumerate(stack.rows):
+            if split(row) == group:
+                errors[place] = found[place]
+    return errors
+
+
+def nested(family: Family, free: Sequence[str], split: Split) -> tuple[Floats, list[Structure]]:
+    """As `crossed`, with the structure chosen anew inside each fold; return the structures chosen, row by row."""
+    rows = next(iter(family.stacks.values())).rows
+    errors, picked = np.zeros(len(rows)), [Structure()] * len(rows)
+    for group in dict.fromkeys(map(split, rows)):
+        inside = [place for place, row in enumerate(rows) if split(row) != group]
+        structure, found = family.choose(free, inside)
+        stack = family.stacks[structure]
+        errors_here = predict(stack, found.values) - stack.observed
+        for place, row in enumerate(rows):
+            if split(row) == group:
+                errors[place], picked[place] = errors_here[place], structure
+    return errors, picked
+
+
+def relative(log_errors: Floats) -> Floats:
+    """Return predicted over observed less one, from its logarithm."""
+    found: Floats = np.expm1(log_errors)
+    return found
+
+
+def mean_error(log_errors: Floats) -> float:
+    """Return the mean absolute error of throughput."""
+    return float(np.mean(np.abs(relative(log_errors))))
