@@ -19,7 +19,6 @@ from onnx import numpy_helper
 
 from speedsheet.convert.graph.count import infer
 from speedsheet.convert.graph.walk import graph_inputs, heavy, skeleton
-from speedsheet.core.errors import BadModel
 from speedsheet.twin import reading
 from speedsheet.twin.reading import Shapes
 from speedsheet.twin.types import Kind, Operator, Workpiece
@@ -267,44 +266,28 @@ class _Fusion:
         )  # fmt: skip
 
 
-def workpiece(model: onnx.ModelProto, name: str, batch: int = 1) -> Workpiece:
-    """Return the operators of a model whose free first dimensions are one sample; `batch` is what a fixed one holds.
+def workpiece(model: onnx.ModelProto, name: str, shapes: Mapping[str, tuple[int, ...]], samples: int = 1) -> Workpiece:
+    """Return the operators of a model whose inputs have these shapes, which hold so many samples together.
 
-    Raises BadModel where a shape does not follow: then a full shape is to be given for the input that it names.
+    Raises BadModel where a product's shape does not follow.
     """
     light = skeleton(model)
-    shapes = infer(light, _one_sample(light))
-    fusion = _Fusion(light, shapes)
+    known = infer(light, shapes)
+    fusion = _Fusion(light, known)
     for node in light.graph.node:
         fusion.add(node)
-    outputs = [value.name for value in light.graph.output]
-    inputs = graph_inputs(light)
+    inputs, outputs = graph_inputs(light), list(light.graph.output)
     return Workpiece(
         name,
-        _merged(fusion.finish(outputs)),
-        input_bytes=sum(_bytes(value, shapes) for value in inputs),
-        output_bytes=sum(_bytes(value, shapes) for value in light.graph.output),
-        input_elements=sum(prod(shapes.get(value.name, ())) for value in inputs),
-        samples=batch,
+        _named_apart(fusion.finish([value.name for value in outputs])),
+        input_bytes=sum(_bytes(value, known) for value in inputs),
+        output_bytes=sum(_bytes(value, known) for value in outputs),
+        input_elements=sum(prod(known.get(value.name, ())) for value in inputs),
+        samples=samples,
     )
 
 
-def _one_sample(model: onnx.ModelProto) -> Mapping[str, tuple[int, ...]]:
-    """Return input shapes with one sample where the first dimension is free."""
-    found: dict[str, tuple[int, ...]] = {}
-    for value in graph_inputs(model):
-        sizes = [dim.dim_value if dim.HasField("dim_value") else 0 for dim in value.type.tensor_type.shape.dim]
-        free = [axis for axis, size in enumerate(sizes) if not size]
-        if free and free != [0]:
-            raise BadModel(
-                f"the size of {value.name!r} along axis {free[-1]} is free",
-                do=f"give its shape (--input {value.name}=SHAPE:DTYPE)",
-            )
-        found[value.name] = tuple(size or 1 for size in sizes)
-    return found
-
-
-def _merged(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+def _named_apart(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
     """Give operators that exporters left without a name of their own distinct ones."""
     seen: dict[str, int] = {}
     named = []

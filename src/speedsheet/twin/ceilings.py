@@ -1,0 +1,162 @@
+"""What a device cannot exceed, from its file alone: nothing here is fitted.
+
+Three bounds (Williams, Waterman and Patterson, Roofline, CACM 52, 2009, with the host link as a third roof): the peak of
+the arrays, weights that must come from DDR for each request, and what a sample brings and takes over the host link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+
+from speedsheet.core.errors import UsageError
+from speedsheet.twin.device import DeviceSpec, Fact
+from speedsheet.twin.lower import WIDTHS
+from speedsheet.twin.types import Workpiece
+
+PEAK, MEMORY, LINK_IN, LINK_OUT = "peak", "memory", "link_in", "link_out"
+#: Bytes of an input as graphs declare them, unless they say otherwise.
+_FP32_BYTES = 4
+#: A figure that prints within this share of a ceiling is not above it.
+_PRINTED = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """One ceiling: `throughput` at the fact that the device file uses, `widest` at the most generous of its sources."""
+
+    resource: str
+    throughput: float
+    widest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """What must be true for a figure to hold: a `code` with its number, said in English by `text`.
+
+    `holds` says whether it is true of what the device file and the graph state.
+    """
+
+    code: str
+    value: float
+    text: str
+    holds: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ceiling:
+    """The least of the bounds, and which it is; samples per second of so many cards."""
+
+    throughput: float
+    binding: str
+    bounds: tuple[Bound, ...]
+
+    @property
+    def by_resource(self) -> Mapping[str, float]:
+        """Every bound by its resource."""
+        return {bound.resource: bound.throughput for bound in self.bounds}
+
+
+def ceiling(piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision: str, cards: int = 1) -> Ceiling:
+    """Return what the device cannot exceed on a model. Raises UsageError for a type that it does not have.
+
+    Where the clock is not set, arrays are taken at the highest that can be: a published clock is often not stated.
+    """
+    peak = device.peak_macs_per_s(precision)
+    if peak is None:
+        known = ", ".join(device.precisions)
+        raise UsageError(f"{device.title} has no {precision}", where="--precision", do=f"give one of {known}")
+    highest = peak if device.set_clock_hz else peak * _overclock(device)
+    found = [_bound(PEAK, highest, highest, piece.macs / piece.samples)]
+    weights = max(piece.weight_elements * WIDTHS[precision] - _kept_bytes(device), 0.0)
+    requests = max(batch_size / piece.samples, 1.0) * piece.samples
+    for resource, quantity, per_sample in (
+        (MEMORY, "ddr_bandwidth", weights / requests),
+        (LINK_IN, "link_in", piece.input_bytes / piece.samples),
+        (LINK_OUT, "link_out", piece.output_bytes / piece.samples),
+    ):
+        fact = device.facts.get(quantity)
+        if fact is not None and per_sample > 0:
+            found.append(_bound(resource, fact.value, _widest(fact), per_sample))
+    bounds = tuple(Bound(bound.resource, bound.throughput * cards, bound.widest * cards) for bound in found)
+    least = min(bounds, key=lambda bound: bound.throughput)
+    return Ceiling(least.throughput, least.resource, bounds)
+
+
+def above(published: float, at: float) -> bool:
+    """Whether a figure exceeds a ceiling by more than its printing may hide."""
+    return published > at * (1 + _PRINTED)
+
+
+def flips(
+    piece: Workpiece, device: DeviceSpec, published: float, *, batch_size: int, precision: str, cards: int = 1
+) -> tuple[Flip, ...]:
+    """Return what each resource must be for a figure to hold, the tightest first."""
+    limit = ceiling(piece, device, batch_size=batch_size, precision=precision, cards=cards)
+    said = [
+        flip
+        for bound in sorted(limit.bounds, key=lambda bound: bound.throughput)
+        for flip in _flips(bound, piece, device, published / cards, precision, not above(published, bound.throughput))
+    ]
+    return tuple(said)
+
+
+def _flips(
+    bound: Bound, piece: Workpiece, device: DeviceSpec, published: float, precision: str, holds: bool
+) -> list[Flip]:
+    ratio = published / max(bound.throughput, 1e-12)
+    if bound.resource == LINK_IN:
+        link = device["link_in"]
+        rate = published * piece.input_bytes / piece.samples
+        fp32 = int(link * (1 + _PRINTED) / published / _FP32_BYTES)
+        wide = link / rate * piece.input_bytes / max(piece.input_elements, 1)
+        said = [
+            Flip("fp32_inputs", fp32, f"holds only with at most {fp32} FP32 inputs per sample", holds),
+            Flip("link_gb_per_s", rate / 1e9, f"needs {rate / 1e9:.3g} GB/s of host link", holds),
+        ]
+        narrower = Flip("input_bytes", wide, f"needs inputs of at most {wide:.3g} bytes an element", holds)
+        return said if holds else [said[0], narrower, said[1]]
+    if bound.resource == MEMORY:
+        needed = ratio * device["ddr_bandwidth"] / 1e9
+        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR, no weight kept on chip twice", holds)]
+    if bound.resource == LINK_OUT:
+        needed = ratio * (device.get("link_out") or inf) / 1e9
+        return [Flip("link_out_gb_per_s", needed, f"needs {needed:.3g} GB/s of host link for outputs", holds)]
+    return [_peak_flip(bound, device, published, ratio, precision, holds)]
+
+
+def _peak_flip(bound: Bound, device: DeviceSpec, published: float, ratio: float, precision: str, holds: bool) -> Flip:
+    clock = device.get("clock")
+    peak = device.peak_macs_per_s(precision) or inf
+    if clock is None:
+        share = ratio * 100
+        return Flip("peak_percent", share, f"needs {share:.3g} % of the peak", holds)
+    full = published / (bound.throughput / _top(device, peak)) / peak * device.clock_hz / 1e9
+    return Flip("clock_ghz", full, f"needs a clock of {full:.3g} GHz with every multiplier busy", holds)
+
+
+def _top(device: DeviceSpec, peak: float) -> float:
+    return peak if device.set_clock_hz else peak * _overclock(device)
+
+
+def _overclock(device: DeviceSpec) -> float:
+    """How far above its base clock the arrays can be set."""
+    base, highest = device.get("clock"), device.get("clock_highest")
+    return max(highest / base, 1.0) if base and highest and "matrix" in device.clocked else 1.0
+
+
+def _kept_bytes(device: DeviceSpec) -> float:
+    """Weights that the cards' own memories may keep from one request to the next: all of LLB and L1 at the most."""
+    cores = (device.get("cores_per_cluster") or 0.0) * (
+        (device.get("l1_data") or 0.0) + (device.get("l1_weight") or 0.0)
+    )
+    return (device.get("llb") or 0.0) + cores
+
+
+def _bound(resource: str, rate: float, widest: float, per_sample: float) -> Bound:
+    return Bound(resource, rate / max(per_sample, 1e-9), widest / max(per_sample, 1e-9))
+
+
+def _widest(fact: Fact) -> float:
+    return max(fact.value, *(value for value, _ in fact.alternatives)) if fact.alternatives else fact.value
