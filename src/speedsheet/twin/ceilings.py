@@ -1,7 +1,7 @@
 """What a device cannot exceed, from its file alone: nothing here is fitted.
 
-Three bounds (Williams, Waterman and Patterson, Roofline, CACM 52, 2009, with the host link as a third roof): the peak of
-the arrays, weights that must come from DDR for each request, and what a sample brings and takes over the host link.
+Roofs (Williams, Waterman and Patterson, Roofline, CACM 52, 2009, with the host link beside the memory): the peak of the
+arrays, weights that must come from DDR for each request, and what a sample brings and takes over the host link.
 """
 
 from __future__ import annotations
@@ -93,11 +93,12 @@ def flips(
     piece: Workpiece, device: DeviceSpec, published: float, *, batch_size: int, precision: str, cards: int = 1
 ) -> tuple[Flip, ...]:
     """Return what each resource must be for a figure to hold, the tightest first."""
-    limit = ceiling(piece, device, batch_size=batch_size, precision=precision, cards=cards)
+    limit = ceiling(piece, device, batch_size=batch_size, precision=precision)
+    each = published / cards
     said = [
         flip
         for bound in sorted(limit.bounds, key=lambda bound: bound.throughput)
-        for flip in _flips(bound, piece, device, published / cards, precision, not above(published, bound.throughput))
+        for flip in _flips(bound, piece, device, each, precision, not above(each, bound.throughput))
     ]
     return tuple(said)
 
@@ -119,25 +120,20 @@ def _flips(
         return said if holds else [said[0], narrower, said[1]]
     if bound.resource == MEMORY:
         needed = ratio * device["ddr_bandwidth"] / 1e9
-        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR, no weight kept on chip twice", holds)]
+        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR", holds)]
     if bound.resource == LINK_OUT:
         needed = ratio * (device.get("link_out") or inf) / 1e9
         return [Flip("link_out_gb_per_s", needed, f"needs {needed:.3g} GB/s of host link for outputs", holds)]
-    return [_peak_flip(bound, device, published, ratio, precision, holds)]
+    return [_peak_flip(piece, device, published, precision, holds)]
 
 
-def _peak_flip(bound: Bound, device: DeviceSpec, published: float, ratio: float, precision: str, holds: bool) -> Flip:
-    clock = device.get("clock")
-    peak = device.peak_macs_per_s(precision) or inf
-    if clock is None:
-        share = ratio * 100
-        return Flip("peak_percent", share, f"needs {share:.3g} % of the peak", holds)
-    full = published / (bound.throughput / _top(device, peak)) / peak * device.clock_hz / 1e9
-    return Flip("clock_ghz", full, f"needs a clock of {full:.3g} GHz with every multiplier busy", holds)
-
-
-def _top(device: DeviceSpec, peak: float) -> float:
-    return peak if device.set_clock_hz else peak * _overclock(device)
+def _peak_flip(piece: Workpiece, device: DeviceSpec, published: float, precision: str, holds: bool) -> Flip:
+    """The clock at which every multiplier would be busy; the share of the peak where no clock is stated."""
+    share = published * piece.macs / piece.samples / (device.peak_macs_per_s(precision) or inf)
+    if device.get("clock") is None:
+        return Flip("peak_percent", share * 100, f"needs {share * 100:.3g} % of the peak", holds)
+    clock = share * device.clock_hz / 1e9
+    return Flip("clock_ghz", clock, f"needs {clock:.3g} GHz with every multiplier busy", holds)
 
 
 def _overclock(device: DeviceSpec) -> float:

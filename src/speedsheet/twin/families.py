@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from speedsheet.twin.types import Workpiece
 
 CONVOLUTIONAL, TRANSFORMER, RECOMMENDER, DENSE = "convolutional", "transformer", "recommender", "dense"
+#: Attention that is not recognised as one operator: how software lowers it is not known.
+UNFUSED = "unfused attention"
+#: Families whose work a graph tells well enough to calibrate on.
+CALIBRATED = (CONVOLUTIONAL, TRANSFORMER)
 _MOSTLY = 0.5
 #: Rows of one sample that make a sequence.
 _SEQUENCE = 8
@@ -35,7 +39,9 @@ def family(piece: Workpiece) -> str:
     if lookups * _MACS_OF_A_LOOKUP >= macs:
         return RECOMMENDER
     rows = sum(operator.macs for operator in piece.operators if operator.m >= _SEQUENCE)
-    return TRANSFORMER if by_kind.keys() & {"attention", "product"} and rows >= _MOSTLY * macs else DENSE
+    if rows >= _MOSTLY * macs and by_kind.keys() & {"attention", "product"}:
+        return TRANSFORMER if "attention" in by_kind else UNFUSED
+    return DENSE
 
 
 def nearest(shares: Mapping[str, float], known: Mapping[str, Mapping[str, float]]) -> str:

@@ -158,7 +158,7 @@ def _least(residuals: Any, slopes: Any, starts: Floats) -> Floats:
         from scipy.optimize import least_squares
     except ImportError as error:
         raise MissingExtra("calibration needs SciPy", do='pip install "speedsheet[calibrate]"') from error
-    found = [least_squares(lambda at: residuals(at[None])[:, 0], start, slopes, method="lm") for start in starts]
+    found: list[Any] = [least_squares(lambda at: residuals(at[None])[:, 0], at, slopes, method="lm") for at in starts]
     best: Floats = min(found, key=lambda one: float(one.cost)).x
     return best
 
@@ -179,7 +179,7 @@ def _streamed(busy: Floats, load: Floats, gate: NDArray[np.int64]) -> Floats:
     depth, rows, sets = np.broadcast_shapes(busy.shape, load.shape)
     ends = np.zeros((depth + 1, rows, sets))
     loaded, each = np.zeros((rows, sets)), np.arange(rows)
-    gated = (gate >= 0).any(axis=1).tolist()
+    gated = [bool((row >= 0).any()) for row in gate]
     for place in range(depth):
         if gated[place]:
             np.maximum(loaded, ends[gate[place] + 1, each], out=loaded)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speedsheet.twin.device import DeviceSpec
-from speedsheet.twin.fit import STARTS, Fit, FitRow, Stack, fit, predict
+from speedsheet.twin.fit import Fit, FitRow, Stack, fit, predict
 from speedsheet.twin.types import Structure, TwinParams
 
 Floats = NDArray[np.float64]
@@ -24,15 +24,19 @@ SPLITS: Mapping[str, Split] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class Candidates:
     """Every structure that a fit may choose, with its stack of rows."""
 
     stacks: Mapping[Structure, Stack]
 
     @classmethod
-    def of(cls, rows: Sequence[FitRow], device: DeviceSpec, params: TwinParams) -> Family:
+    def of(cls, rows: Sequence[FitRow], device: DeviceSpec, params: TwinParams) -> Candidates:
         """Lower the rows under every structure."""
         return cls({structure: Stack(rows, device, params, structure) for structure in structures()})
+
+    def of_stack(self, stack: Stack) -> Structure:
+        """Return the structure that a stack was lowered under."""
+        return next(structure for structure, one in self.stacks.items() if one is stack)
 
     def choose(self, free: Sequence[str], chosen: Sequence[int] | None = None) -> tuple[Structure, Fit]:
         """Return the structure whose rows, each as if left out, err least; decided by the chosen rows alone."""
@@ -50,31 +54,31 @@ def structures() -> list[Structure]:
     ]  # fmt: skip
 
 
-def crossed(stack: Stack, free: Sequence[str], split: Split) -> Floats:
+def crossed(stack: Stack, free: Sequence[str], split: Split, starts: int = 2) -> Floats:
     """Return log predicted over observed for each row, from a fit without the rows that `split` puts with it."""
     errors = np.zeros(len(stack.rows))
     for group in dict.fromkeys(map(split, stack.rows)):
         inside = [place for place, row in enumerate(stack.rows) if split(row) != group]
-        found = predict(stack, fit(stack, free, inside, starts=STARTS).values) - stack.observed
+        found = predict(stack, fit(stack, free, inside, starts=starts).values) - stack.observed
         for place, row in enumerate(stack.rows):
             if split(row) == group:
                 errors[place] = found[place]
     return errors
 
 
-def nested(family: Family, free: Sequence[str], split: Split) -> tuple[Floats, list[Structure]]:
-    """As `crossed`, with the structure chosen anew inside each fold; return the structures chosen, row by row."""
-    rows = next(iter(family.stacks.values())).rows
-    errors, picked = np.zeros(len(rows)), [Structure()] * len(rows)
+def nested(candidates: Candidates, free: Sequence[str], split: Split) -> Floats:
+    """As `crossed`, with the structure chosen anew inside each fold, by the rows of that fold alone."""
+    rows = next(iter(candidates.stacks.values())).rows
+    errors = np.zeros(len(rows))
     for group in dict.fromkeys(map(split, rows)):
         inside = [place for place, row in enumerate(rows) if split(row) != group]
-        structure, found = family.choose(free, inside)
-        stack = family.stacks[structure]
+        structure, found = candidates.choose(free, inside)
+        stack = candidates.stacks[structure]
         errors_here = predict(stack, found.values) - stack.observed
         for place, row in enumerate(rows):
             if split(row) == group:
-                errors[place], picked[place] = errors_here[place], structure
-    return errors, picked
+                errors[place] = errors_here[place]
+    return errors
 
 
 def relative(log_errors: Floats) -> Floats:
@@ -86,3 +90,8 @@ def relative(log_errors: Floats) -> Floats:
 def mean_error(log_errors: Floats) -> float:
     """Return the mean absolute error of throughput."""
     return float(np.mean(np.abs(relative(log_errors))))
+
+
+def worst_error(log_errors: Floats) -> float:
+    """Return the largest absolute error of throughput."""
+    return float(np.max(np.abs(relative(log_errors))))

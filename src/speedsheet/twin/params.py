@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib import resources
 from math import sqrt
 from typing import Any
 
@@ -44,19 +43,6 @@ def priors(device: DeviceSpec) -> TwinParams:
         _prior("service_cv", 0.1, 0.0, "share", "spread of service times; a guess, and nothing here tells"),
     )
     return TwinParams({parameter.name: parameter for parameter in listed}, device=device.name)
-
-
-def fitted(device: DeviceSpec) -> TwinParams | None:
-    """Return the fitted parameters that ship for a device; None where there are none."""
-    path = resources.files("speedsheet") / "data" / "devices" / f"{device.name}.fit.json"
-    if not path.is_file():
-        return None
-    return read(path.read_text(encoding="utf-8"), device, where=f"{device.name}.fit.json")
-
-
-def best(device: DeviceSpec) -> TwinParams:
-    """Return fitted parameters where they ship, else the priors."""
-    return fitted(device) or priors(device)
 
 
 def to_json(params: TwinParams) -> dict[str, Any]:
