@@ -6,22 +6,21 @@ from dataclasses import replace
 from itertools import product
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedsheet.convert.shipping.recipe import shipped_folder
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import AFTER, WARMUP, WINDOW
 from speedsheet.published import read as published
 from speedsheet.stats.estimates import estimate
+from speedsheet.twin.calibration import best
 from speedsheet.twin.cost import cost
 from speedsheet.twin.device import load
 from speedsheet.twin.extrapolate import NOT_VALIDATED, thread_curve
 from speedsheet.twin.network import CLIENTS, Network, Station, Visit, card_network, closed_form, exponential_us, limits
-from speedsheet.twin.operators import workpiece
 from speedsheet.twin.params import priors
+from speedsheet.twin.pieces import zoo_piece
 from speedsheet.twin.simulate import exponential, simulate
 from speedsheet.twin.types import RequestCost
 
@@ -180,18 +179,14 @@ def test_hops_cost_latency_and_no_saturated_throughput():
 def test_all_published_rows_agree_within_three_percent(cv):
     """The 21 rows of the sheet, as costed: closed form against simulation, at the model's own spread and at three."""
     device = load("stcp920")
-    params = priors(device)
+    params = best(device).params
     rows = published.load("stcp920").rows
     assert len(rows) == 21
-    pieces = {row.model: workpiece(shipped_graph(row.model), row.model) for row in rows}
+    pieces = {row.model: zoo_piece(row.model) for row in rows}
     for row in rows:
         spent = cost(pieces[row.model], device, params, batch_size=row.batch_size, precision=row.precision.lower())
         network = card_network(device, params, spent)
         assert_agreed(network, row.thread_num, 0.03, cv=params["service_cv"] if cv is None else cv, requests=3000)
-
-
-def shipped_graph(name):
-    return onnx.load_from_string(shipped_folder(name).joinpath("graph.onnx").read_bytes())
 
 
 def test_the_network_of_a_card_is_its_device_file():

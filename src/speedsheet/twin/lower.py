@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from speedsheet.core.errors import UsageError
 from speedsheet.twin.device import DeviceSpec
-from speedsheet.twin.types import Operator, Schedule, Structure, Workpiece
+from speedsheet.twin.types import Operator, Place, Schedule, Structure, Workpiece
 
 Floats = NDArray[np.float64]
 
@@ -87,6 +87,15 @@ def lower(
         link_bytes_in=piece.input_bytes * executions,
         link_bytes_out=piece.output_bytes * executions,
     )
+
+
+def places(
+    piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision: str, schedule: Schedule
+) -> tuple[Place, ...]:
+    """Return where each operator reads and writes its activations under a schedule."""
+    executions = max(ceil(batch_size / piece.samples), 1)
+    llb, spill = _Work(piece.operators, device, executions, WIDTHS[precision], precision).activations(schedule)
+    return tuple("ddr" if out else "llb" if near else "l1" for near, out in zip(llb, spill, strict=True))
 
 
 class _Work:

@@ -14,6 +14,8 @@ Kind = Literal[
 #: Where intermediates live: in DDR; in the LLB; in L1; in L1 with batches split and operators fused.
 Schedule = Literal["O0", "O1", "O2", "O3"]
 SCHEDULES: tuple[Schedule, ...] = ("O0", "O1", "O2", "O3")
+Place = Literal["ddr", "llb", "l1"]
+PLACES: tuple[Place, ...] = ("ddr", "llb", "l1")
 
 
 @dataclass(frozen=True, slots=True)
