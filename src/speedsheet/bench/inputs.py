@@ -21,11 +21,15 @@ _CALIBRATION_SAMPLES, _CALIBRATION_BATCHES, _CALIBRATION_BATCH, _CALIBRATION_SEE
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a request names, found: its workload, its artifact with shapes written in, and what was assumed."""
+    """What a request names, found: its workload, its artifact with shapes written in, and what was assumed.
+
+    `weights_source` says in words where the weights came from.
+    """
 
     workload: Workload
     artifact: Artifact
     batch_size: int
+    weights_source: str
     assumptions: tuple[str, ...] = ()
 
 
@@ -34,7 +38,7 @@ def input_feeds(
 ) -> tuple[list[Arrays], str]:
     """Return `batches` requests, drawn or from the user's file, and where they came from in words."""
     if request.data:
-        return data_pool(request.data, model.workload, batch_size, batches)
+        return data_pool(request.data, model.workload, batch_size, batches, request.labels or "labels")
     feeds = input_pool(model.workload, batch_size, batches, seed)
     assumed = "".join(f"; {text}" for text in model.assumptions)
     return feeds, f"synthetic, seed {seed}: {batches} batches{assumed}"
@@ -45,22 +49,34 @@ def calibration_feeds(request: RowRequest, model: Model, measured: Sequence[Arra
 
     Raises BadInput where any sample is among the measured ones.
     """
-    free = all(spec.batched for spec in model.workload.inputs) and not request.inputs
-    batch_size = min(model.batch_size, _CALIBRATION_BATCH) if free else model.batch_size
-    batches = max(_CALIBRATION_BATCHES, _CALIBRATION_SAMPLES // batch_size)
+    batch_size, slots = _calibrating(request, model)
     if request.data:
-        behind = -(-POOL_BATCHES * model.batch_size // batch_size)
-        chosen = input_feeds(request, model, batch_size, behind + batches, request.seed)[0][behind:]
+        chosen = input_feeds(request, model, batch_size, slots.stop, request.seed)[0][slots.start :]
     else:
-        chosen = input_feeds(request, model, batch_size, batches, request.seed + _CALIBRATION_SEED)[0]
+        chosen = input_feeds(request, model, batch_size, len(slots), request.seed + _CALIBRATION_SEED)[0]
     if samples_of(chosen, model.workload) & samples_of(measured, model.workload):
-        needed = POOL_BATCHES * model.batch_size + batches * batch_size
+        needed = POOL_BATCHES * model.batch_size + len(slots) * batch_size
         raise BadInput(
             "the calibration inputs are among the measured ones",
             where=str(request.data or request.model),
             do=f"give at least {needed} distinct samples, or a smaller --batch",
         )
     return chosen
+
+
+def calibration_rows(request: RowRequest, model: Model, samples: int) -> tuple[int, ...]:
+    """Return which samples of the user's file `calibration_feeds` takes."""
+    batch_size, slots = _calibrating(request, model)
+    return tuple(sorted({row % samples for row in range(slots.start * batch_size, slots.stop * batch_size)}))
+
+
+def _calibrating(request: RowRequest, model: Model) -> tuple[int, range]:
+    """Return the batch size of calibration, and which batches of it: in the user's file those behind the pool."""
+    free = all(spec.batched for spec in model.workload.inputs) and not request.inputs
+    batch_size = min(model.batch_size, _CALIBRATION_BATCH) if free else model.batch_size
+    batches = max(_CALIBRATION_BATCHES, _CALIBRATION_SAMPLES // batch_size)
+    behind = -(-POOL_BATCHES * model.batch_size // batch_size)
+    return batch_size, range(behind, behind + batches)
 
 
 def samples_of(feeds: Sequence[Arrays], workload: Workload) -> set[bytes]:

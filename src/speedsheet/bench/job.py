@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speedsheet.bench.labelled import Labelled
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.request import RowRequest
@@ -22,7 +23,8 @@ class Prepared:
     """A model ready to be measured: its artifact with the request's shapes written in, inputs, and right answers.
 
     `right` is the artifact whose FP32 outputs are the right ones: the same, or the one that this was quantised from.
-    `quantisation` says how an int8 artifact was made, and is empty otherwise. `folder` holds inputs/<slot>/ and
+    `quantisation` says how an int8 artifact was made, and is empty otherwise. `weights_source` says where the weights
+    came from; `labelled` is the set that accuracy is found on. `folder` holds inputs/<slot>/ and
     reference/<slot>/, arrays as .npy by position in `inputs` and `outputs`.
     """
 
@@ -45,6 +47,8 @@ class Prepared:
     shapes: Mapping[str, list[Any]]
     limits: Mapping[str, Limit] = field(default_factory=dict)
     quantisation: Mapping[str, Any] = field(default_factory=dict)
+    weights_source: str | None = None
+    labelled: Labelled | None = None
 
     def feeds(self) -> list[Arrays]:
         """Load the pool of input batches."""
@@ -66,7 +70,8 @@ class Prepared:
             name: Artifact(**{**data[name], "folder": Path(data[name]["folder"])}) for name in ("artifact", "right")
         }
         limits = {precision: Limit(**limit) for precision, limit in data["limits"].items()}
-        changed = {"limits": limits, "folder": Path(data["folder"])}
+        labelled = data["labelled"] and Labelled.from_json(data["labelled"])
+        changed = {"limits": limits, "folder": Path(data["folder"]), "labelled": labelled}
         tuples = {name: tuple(data[name]) for name in ("inputs", "outputs")}
         return cls(**{**data, **artifacts, **changed, **tuples})
 

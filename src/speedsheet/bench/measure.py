@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from speedsheet import plugins
+from speedsheet.bench.accuracy import task_accuracy
 from speedsheet.bench.clients import Clients, bind
 from speedsheet.bench.job import Prepared, Say
 from speedsheet.bench.judge import DEFAULT_LIMITS, Kept, Verdict, judge
@@ -50,6 +51,9 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     row = _estimated(row, samples, verdict)
     if job["store"] is None:
         return row.to_json()
+    if prepared.labelled:
+        accuracy, doubts = task_accuracy(prepared.labelled, loaded.session, say)
+        row = replace(row, task_accuracy=accuracy).noting(*doubts)
     say("sealing the record", None, None)
     conditions = {**job["conditions"], "gate_by_output": verdict.by_output, "plan": asdict(plan)}
     return seal(Path(job["store"]), row, samples, conditions).to_json()

@@ -19,13 +19,16 @@ from typing import Any
 import onnx
 
 from speedsheet import plugins
-from speedsheet.bench.inputs import Model, calibration_feeds, input_feeds, sha256_of
+from speedsheet.bench.inputs import Model, calibration_feeds, calibration_rows, input_feeds, sha256_of
 from speedsheet.bench.job import Prepared, Say, request_from_json
+from speedsheet.bench.labelled import labelled_set
 from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
 from speedsheet.convert.graph.shapes import fix_shapes
 from speedsheet.convert.own.workload import own_artifact, own_workload
 from speedsheet.convert.quantise import float_layers, quantise
 from speedsheet.convert.shipping.assemble import assemble
+from speedsheet.convert.shipping.recipe import shipped
+from speedsheet.convert.shipping.trained import trained
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput
@@ -57,9 +60,13 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         _sweep(cache_folder())
         told = lambda done: say("computing right answers", done, None)  # noqa: E731
         _publish(folder, feeds, reference_outputs(right, feeds, allowed_cores(), told))
-    os.utime(folder)
-    os.utime(model.artifact.folder)
+    if request.labels:
+        say("computing right answers for the labelled samples", None, None)
+    labelled = labelled_set(request, model, right, cache_folder(), allowed_cores())
+    for used in (folder, model.artifact.folder, *([labelled.folder] if labelled else [])):
+        os.utime(used)
     prepared = _prepared(request, model, right, folder, feeds, source, inputs_sha256)
+    prepared = replace(prepared, labelled=labelled, weights_source=model.weights_source)
     if prepared.precision == AS_IS:
         prepared = replace(prepared, quantisation=_found_quantised(model.artifact))
     if prepared.precision == "int8":
@@ -71,16 +78,24 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 def _shipped(request: RowRequest, say: Say) -> Model:
     workload = plugins.workload(request.model)
     batch_size = request.batch_size or workload.batch_size
-    artifact = assemble(request.model, cache_folder(), tell=lambda done: say("drawing weights", done, None))
+    if request.weights is None:
+        artifact = assemble(request.model, cache_folder(), tell=lambda done: say("drawing weights", done, None))
+        source = f"drawn, seed {shipped(request.model).seed}"
+    else:
+        say("reading and exporting the weights", None, None)
+        tell = lambda done: say("fetching the weights", done, None)  # noqa: E731
+        found = trained(request.model, request.weights, cache_folder(), tell)
+        artifact, source = found.artifact, found.source
+        workload = replace(workload, limits={})  # those were found with drawn weights
     shapes = {spec.name: spec.at(batch_size) for spec in workload.inputs}
-    return Model(workload, fix_shapes(artifact, shapes), batch_size)
+    return Model(workload, fix_shapes(artifact, shapes), batch_size, source)
 
 
 def _own(request: RowRequest) -> Model:
     path = Path(request.model)
     own = own_workload(path, inputs=request.inputs, batch_size=request.batch_size, carry=request.carry)
     artifact = own_artifact(path, own, cache_folder())
-    return Model(own.workload, artifact, own.workload.batch_size, own.assumptions)
+    return Model(own.workload, artifact, own.workload.batch_size, "the file's own", own.assumptions)
 
 
 def _right(request: RowRequest, model: Model) -> Artifact:
@@ -115,7 +130,10 @@ def _quantised(prepared: Prepared, request: RowRequest, model: Model, feeds: Seq
     made = quantise(model.artifact, calibration, sha256_of(calibration), cache_folder())
     facts = {key: value for key, value in asdict(made).items() if key != "artifact"}
     shapes = {name: feed.shape for name, feed in feeds[0].items()}
-    return replace(prepared, artifact=fix_shapes(made.artifact, shapes), quantisation=facts)
+    labelled = prepared.labelled
+    if labelled:
+        labelled = replace(labelled, left_out=calibration_rows(request, model, labelled.samples))
+    return replace(prepared, artifact=fix_shapes(made.artifact, shapes), quantisation=facts, labelled=labelled)
 
 
 def _publish(folder: Path, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -> None:
@@ -164,7 +182,7 @@ def _prepared(
 
 def _sweep(cache: Path) -> None:
     """Drop what was used longest ago while inputs and users' models are above their size; what may be in use stays."""
-    kinds = ("prepared/*", "own-*", "int8-*")
+    kinds = ("prepared/*", "own-*", "int8-*", "trained-*", "fetched-*")
     entries = sorted((path.stat().st_mtime, path) for kind in kinds for path in cache.glob(kind))
     sizes = {path: sum(file.stat().st_size for file in path.rglob("*") if file.is_file()) for _, path in entries}
     total = sum(sizes.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from speedsheet import plugins
 from speedsheet.core.artifact import Artifact
@@ -26,16 +26,24 @@ def reference_outputs(
     artifact: Artifact, feeds: Sequence[Arrays], cores: int, tell: Callable[[float], None] = lambda _done: None
 ) -> list[Arrays]:
     """Compute the FP32 outputs of each feed."""
+    outputs = []
+    for answer in right_answers(artifact, feeds, cores):
+        outputs.append(answer)
+        tell(len(outputs) / len(feeds))
+    return outputs
+
+
+def right_answers(artifact: Artifact, feeds: Iterable[Arrays], cores: int) -> Iterator[Arrays]:
+    """Compute the FP32 outputs of one feed after another; what is not kept is not in memory."""
     info = plugins.probe(JUDGE)
     assert not isinstance(info, EngineUnavailable), "judge_version was asked first"
     setup = Setup(info.default_device, "fp32", 1, 1, cores, {"graph_optimization_level": "disable"})
     session = plugins.engine(JUDGE).load(artifact, setup, lambda: None)
-    outputs = []
-    for done, feed in enumerate(feeds):
-        outputs.append(_computed(session, feed))
-        tell((done + 1) / len(feeds))
-    session.close()
-    return outputs
+    try:
+        for feed in feeds:
+            yield _computed(session, feed)
+    finally:
+        session.close()
 
 
 def _computed(session: Session, feed: Arrays) -> Arrays:

@@ -54,7 +54,7 @@ def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float |
 
     try:
         prepared = Prepared.from_json(work("prepare", {"request": request_to_json(request)}))
-        row = _described(row, prepared)
+        row = _described(row, request, prepared)
         engines = engines_for(request)
         conditions |= _conditions(request, prepared, engines)
         if desk.resume and (earlier := records.find(desk.store, conditions["request_sha256"])):
@@ -161,14 +161,16 @@ def _job(
     }
 
 
-def _described(row: Measurement, prepared: Prepared) -> Measurement:
+def _described(row: Measurement, request: RowRequest, prepared: Prepared) -> Measurement:
+    text = f"weights of {prepared.weights_source}, in place of the drawn ones"
+    trained = (Finding("trained_weights", text),) if request.weights else ()
     return replace(
         row,
         framework=prepared.framework, task=prepared.task, batch_size=prepared.batch_size,
         thread_num=prepared.thread_num, precision=prepared.precision,
         artifact_mb=prepared.artifact.size_bytes / _MB, artifact_sha256=prepared.artifact.sha256,
-        inputs_source=prepared.inputs_source, reference=prepared.reference,
-    )  # fmt: skip
+        inputs_source=prepared.inputs_source, reference=prepared.reference, weights_source=prepared.weights_source,
+    ).noting(*trained)  # fmt: skip
 
 
 def _free(candidate: Candidate, prepared: Prepared) -> tuple[Finding, ...]:
@@ -222,6 +224,7 @@ def _conditions(request: RowRequest, prepared: Prepared, engines: list[EngineInf
         "artifact_sha256": prepared.artifact.sha256,
         "graph": prepared.artifact.graph_name,
         "inputs_sha256": prepared.inputs_sha256,
+        "labelled_sha256": prepared.labelled.sha256 if prepared.labelled else None,
         "engines": {info.name: info.version for info in engines},
         "speedsheet": __version__,
         "cpu": host_facts()["cpu"],

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from speedsheet import plugins
 from speedsheet.bench.choose import engines_for
+from speedsheet.bench.labelled import check_labels
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.refine import refined
 from speedsheet.bench.row import Desk, asked_row, measure_row
@@ -20,6 +22,7 @@ from speedsheet.convert.own.artifact import request_macs
 from speedsheet.convert.own.workload import own_workload
 from speedsheet.convert.quantise import quantiser
 from speedsheet.convert.shipping.recipe import shipped
+from speedsheet.convert.shipping.trained import check_weights
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.measurement import Finding, Measurement, executed_kinds
 from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent
@@ -155,17 +158,24 @@ def _check(request: RowRequest, budget_s: float | None) -> float:
         raise UsageError(f"no precision is called {request.precision!r}", do=f"known: {', '.join(PRECISIONS)}")
     row = asked_row(request)
     if request.own:
+        if request.weights:
+            raise BadInput(f"{request.model} has its own weights", do="--weights are for shipped models")
         own = own_workload(
             Path(request.model), inputs=request.inputs, batch_size=request.batch_size, carry=request.carry
         )
-        if request.data:
-            data_pool(request.data, own.workload, own.workload.batch_size, 1)
+        workload, batch_size = own.workload, own.workload.batch_size
         macs_per_request = request_macs(skeleton(read_model(Path(request.model))), own) or 0
     else:
         if request.inputs or request.carry or request.reference:
             what = f"{request.model} has its own inputs and reference"
             raise BadInput(what, do="--input, --carry and --reference are for .onnx files")
+        if request.weights:
+            check_weights(request.model, request.weights)
+        workload, batch_size = plugins.workload(request.model), row.batch_size
         macs_per_request = shipped(request.model).macs_per_sample * row.batch_size
+    check_labels(request, workload, batch_size)
+    if request.data and not request.labels:
+        data_pool(request.data, workload, batch_size, 1)
     engines_for(request)
     if row.precision == "int8":
         quantiser()

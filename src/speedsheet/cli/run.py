@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from speedsheet.cli.seam import Measure
     metavar="FILE.onnx",
     help="The FP32 model that yours was quantised from: its outputs are the right ones.",
 )
+@click.option(
+    "--labels", metavar="FILE.npy|NAME", help="The right class of each sample of --data: prints accuracy on the row."
+)
+@click.option(
+    "--weights", metavar="FILE|NAME", help="Trained weights of a shipped model: a file, or what is offered: imagenet."
+)
 @click.option("--carry", type=PAIR, multiple=True, metavar="OUT=IN", help="An output that is the next request's input.")
 @measuring
 @click.pass_obj
@@ -34,6 +41,8 @@ def verb(
     inputs: tuple[Any, ...],
     data: Path | None,
     reference: Path | None,
+    labels: str | None,
+    weights: str | None,
     carry: tuple[tuple[str, str], ...],
     **given: Any,
 ) -> int:
@@ -49,8 +58,8 @@ def verb(
         if names.count(name) > 1:
             raise UsageError(f"{name} is given twice", where="--input", do="give each input once")
     carried = mapping("--carry", carry)
-    asked = [RowRequest(model, inputs=inputs, data=data, reference=reference, carry=carried) for model in models]
-    requests = [options.over(request) for request in asked]
+    asked = RowRequest("", inputs=inputs, data=data, reference=reference, labels=labels, weights=weights, carry=carried)
+    requests = [options.over(replace(asked, model=model)) for model in models]
     done = measured(requests, options, FrontMatter(), measure)
     if done.shape == "table":
         show_spread(done.document)

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from speedsheet.cli.options import Options, measuring
 from speedsheet.cli.seam import Measure
 
+if TYPE_CHECKING:
+    from speedsheet.core.request import RowRequest
+
 
 @click.command("sheet")
 @click.option("--suite", default="stcp920", show_default=True, metavar="NAME|FILE.toml", help="The rows to measure.")
+@click.option(
+    "--weights",
+    metavar="NAME|FILE",
+    help="Trained weights: imagenet, where a row has them, or one model's file.",
+)
 @measuring
 @click.pass_obj
-def verb(measure: Measure | None, /, suite: str, **given: Any) -> int:
+def verb(measure: Measure | None, /, suite: str, weights: str | None, **given: Any) -> int:
     """Measure a suite of rows and print the sheet.
 
     Options override what the suite says, for every row. Where neither --quick nor --time is given, rows are measured
@@ -26,4 +35,19 @@ def verb(measure: Measure | None, /, suite: str, **given: Any) -> int:
     asked = load(suite)
     options = Options(**given).settled(refine=True, budget_s=asked.budget_s)
     front = asked.front_in(options.words.lang)
-    return measured([options.over(request) for request in asked.requests], options, front, measure).code
+    requests = [options.over(request) for request in asked.requests]
+    return measured(_weighted(requests, weights) if weights else requests, options, front, measure).code
+
+
+def _weighted(requests: list[RowRequest], weights: str) -> list[RowRequest]:
+    """Give weights to the rows that can take them; a file is of one model, and a name of those that are offered it."""
+    from speedsheet.convert.shipping.trained import offered
+    from speedsheet.core.errors import UsageError
+
+    models = {request.model for request in requests if not request.own}
+    named = {model for model in models if weights in offered(model)}
+    taking = named or (models if len(models) == 1 else set())
+    if not taking:
+        what = f"no row has weights called {weights!r}, and a file is of one model: the suite has {len(models)}"
+        raise UsageError(what, where="--weights", do='write weights = "FILE" into the rows of a suite, or: imagenet')
+    return [replace(request, weights=weights) if request.model in taking else request for request in requests]

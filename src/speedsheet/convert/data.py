@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import IO, Any
@@ -22,9 +24,11 @@ from speedsheet.plugins import did_you_mean
 MAX_DATA_BYTES = 2**32
 _MAX_ARRAYS = 4096
 _MAX_HEADER_BYTES = 10_000
-#: Arrays beside the inputs that a data file may hold.
-_ASIDE = frozenset({"labels"})
+#: The array beside the inputs that a data file may hold, whether or not it is used.
+_ASIDE = "labels"
 _SAVE = "save it with numpy.savez(FILE, NAME=array, ...), samples first"
+_MAX_LABELS = 100_000_000
+_CLASSES = "save one whole number a sample, counted from 0 in the order of the model's outputs"
 
 
 def input_pool(workload: Workload, batch_size: int, batches: int, seed: int) -> list[Arrays]:
@@ -43,17 +47,54 @@ def input_pool(workload: Workload, batch_size: int, batches: int, seed: int) -> 
     return [_drawn_feed(workload, request, batch_size) for request in requests]
 
 
-def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: int) -> tuple[list[Arrays], str]:
-    """Read the user's samples from an .npz file; return `batches` request feeds and where they came from, in words.
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """A user's samples, read: the array of each input, and where it came from.
+
+    `samples` counts the rows of batched inputs, None where no input has a batch axis; `drawn` names the inputs that the
+    file leaves out.
+    """
+
+    path: Path
+    workload: Workload
+    batch_size: int
+    stored: Arrays
+    samples: int | None
+    requests: int
+    drawn: tuple[str, ...]
+
+    def feed(self, slot: int) -> Arrays:
+        """Return one request; the samples are taken round and round."""
+        return {spec.name: _rows(spec, self.stored[spec.name], slot, self.batch_size) for spec in self.workload.inputs}
+
+    def said(self, batches: int) -> str:
+        """Say what a pool of `batches` requests takes from the file."""
+        words = _said(self.path, self.samples, self.requests, batches * self.batch_size)
+        return f"{words}; {', '.join(self.drawn)} drawn" if self.drawn else words
+
+
+def data_pool(
+    path: Path | str, workload: Workload, batch_size: int, batches: int, aside: str = _ASIDE
+) -> tuple[list[Arrays], str]:
+    """Read the user's samples as `read_data` does; return `batches` request feeds and where they came from, in words.
+
+    Fewer samples than the pool holds are taken round and round.
+    """
+    data = read_data(path, workload, batch_size, aside)
+    return [data.feed(slot) for slot in range(batches)], data.said(batches)
+
+
+def read_data(path: Path | str, workload: Workload, batch_size: int, aside: str = _ASIDE) -> DataFile:
+    """Read the user's samples from an .npz file.
 
     Arrays go by input name, samples first; an input without a batch axis may be one array of exactly its shape, one
-    per request, or left out, and is then drawn. Recurrent state and full masks may be left out too. Fewer samples than
-    the pool holds are taken round and round. Nothing in the file is executed, and nothing above 4 GiB is read. Raises
-    BadInput for what does not fit.
+    per request, or left out, and is then drawn. Recurrent state and full masks may be left out too. An array called
+    `labels`, or as `aside` says, is passed over. Nothing in the file is executed, and nothing above 4 GiB is read.
+    Raises BadInput for what does not fit.
     """
     file = Path(path)
     with located(file):
-        stored = _read(file, {spec.name: spec for spec in workload.inputs})
+        stored = _read(file, {spec.name: spec for spec in workload.inputs}, aside)
         absent = [spec.name for spec in workload.inputs if spec.name not in stored]
         if absent:
             drawn = _drawn_feed(workload, workload.draw(0, batch_size), batch_size)
@@ -64,13 +105,47 @@ def data_pool(path: Path | str, workload: Workload, batch_size: int, batches: in
             if spec.name not in absent and (spec.batched or stored[spec.name].ndim > len(spec.shape))
         }
         samples = _common({name: counts[name] for name in counts if _spec(workload, name).batched})
-        feeds = [
-            {spec.name: _rows(spec, stored[spec.name], slot, batch_size) for spec in workload.inputs}
-            for slot in range(batches)
-        ]
-    return feeds, _said(file, samples, counts, batches * batch_size) + (
-        f"; {', '.join(absent)} drawn" if absent else ""
-    )
+    return DataFile(file, workload, batch_size, stored, samples, max(counts.values(), default=1), tuple(absent))
+
+
+def read_labels(labels: str, data: Path) -> np.ndarray:
+    """Return int64 classes, one a sample: from an .npy file, or from the array of that name in the data file.
+
+    Read with the same suspicion as the samples. Raises BadInput for what is no list of whole numbers.
+    """
+    own = labels.endswith(".npy")
+    file, save = (Path(labels), "save it with numpy.save(FILE, labels)") if own else (data, _SAVE)
+    with located(file), _readable(save), file.open("rb") as stream:
+        if own:
+            return _classes(_plain(lambda: file.open("rb"), file.stat().st_size, labels, _check_list), labels)
+        with zipfile.ZipFile(stream) as archive:
+            members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()[:_MAX_ARRAYS]}
+            if labels not in members:
+                do = f"{did_you_mean(labels, members)}; or give --labels FILE.npy"
+                raise BadInput(f"holds no array {quoted(labels)}", do=do)
+            member = members[labels]
+            return _classes(_plain(lambda: archive.open(member), member.file_size, labels, _check_list), labels)
+
+
+def _check_list(shape: tuple[int, ...]) -> None:
+    if len(shape) != 1 or not 0 < shape[0] <= _MAX_LABELS:
+        raise BadInput(f"labels are {shape_text(shape)}, not one class for each sample", do=_CLASSES)
+
+
+def _classes(array: np.ndarray, name: str) -> np.ndarray:
+    if array.dtype.kind not in "iu" or not _lossless(array, np.dtype(np.int64)) or array.min() < 0:
+        raise BadInput(f"labels {quoted(name)} are {array.dtype} and not all classes", do=_CLASSES)
+    return array.astype(np.int64)
+
+
+def _member(stream: IO[bytes], name: str) -> np.ndarray:
+    with zipfile.ZipFile(stream) as archive:
+        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()[:_MAX_ARRAYS]}
+        if name not in members:
+            raise BadInput(
+                f"holds no array {quoted(name)}", do=f"{did_you_mean(name, members)}; or give --labels FILE.npy"
+            )
+        return _plain(lambda: archive.open(members[name]), members[name].file_size, name)
 
 
 def _drawn_feed(workload: Workload, request: Mapping[str, np.ndarray], batch_size: int) -> Arrays:
@@ -89,19 +164,25 @@ def _drawn_feed(workload: Workload, request: Mapping[str, np.ndarray], batch_siz
     return feed
 
 
-def _read(path: Path, specs: Mapping[str, InputSpec]) -> Arrays:
+def _read(path: Path, specs: Mapping[str, InputSpec], aside: str) -> Arrays:
+    with _readable(_SAVE), path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        return _read_archive(archive, specs, aside)
+
+
+@contextmanager
+def _readable(do: str) -> Iterator[None]:
+    """Say in one line what is wrong with a file."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            return _read_archive(archive, specs)
+        yield
     except FileNotFoundError as error:
         raise BadInput("no such file", do="check the path") from error
     except zipfile.BadZipFile as error:
-        raise BadInput(f"is not an .npz file, or is damaged: {one_line(error)}", do=_SAVE) from error
+        raise BadInput(f"is not an .npz file, or is damaged: {one_line(error)}", do=do) from error
     except (OSError, ValueError, EOFError, RuntimeError, NotImplementedError, MemoryError, zlib.error) as error:
-        raise BadInput(f"cannot be read: {one_line(error)}", do=_SAVE) from error
+        raise BadInput(f"cannot be read: {one_line(error)}", do=do) from error
 
 
-def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> Arrays:
+def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec], aside: str) -> Arrays:
     members = archive.infolist()
     if len(members) > _MAX_ARRAYS:
         raise BadInput(f"holds {len(members)} arrays, more than {_MAX_ARRAYS}", do=_SAVE)
@@ -109,7 +190,7 @@ def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> A
         raise BadInput("is compressed in a way that numpy does not write", do=_SAVE)
     names = [member.filename.removesuffix(".npy") for member in members]
     for name in names:
-        if name not in specs and name not in _ASIDE:
+        if name not in specs and name not in {_ASIDE, aside}:
             raise BadInput(f"array {quoted(name)} is no input of the model", do=did_you_mean(name, specs))
     nothing = not set(names) & set(specs)
     needed = [name for name, spec in specs.items() if nothing or (spec.batched and not spec.constant)]
@@ -127,20 +208,29 @@ def _read_archive(archive: zipfile.ZipFile, specs: Mapping[str, InputSpec]) -> A
 
 
 def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo, spec: InputSpec) -> np.ndarray:
+    array = _plain(lambda: archive.open(member), member.file_size, spec.name, lambda shape: _check_axes(spec, shape))
+    return _cast(spec, array)
+
+
+def _plain(
+    opened: Callable[[], IO[bytes]],
+    size_bytes: int,
+    name: str,
+    check: Callable[[tuple[int, ...]], None] = lambda _shape: None,
+) -> np.ndarray:
     """Believe neither the archive nor the header: what they declare is compared before any array is made."""
-    with archive.open(member) as stream:
+    with opened() as stream:
         shape, dtype, header_bytes = _header(stream)
     if dtype.hasobject:
-        raise BadInput(f"array {quoted(spec.name)} holds Python objects, which are never loaded", do=_SAVE)
-    if prod(shape) * dtype.itemsize + header_bytes != member.file_size:
+        raise BadInput(f"array {quoted(name)} holds Python objects, which are never loaded", do=_SAVE)
+    if prod(shape) * dtype.itemsize + header_bytes != size_bytes:
         raise BadInput(
-            f"array {quoted(spec.name)} declares {shape_text(shape)} {dtype}, not the {member.file_size} bytes stored",
-            do=_SAVE,
+            f"array {quoted(name)} declares {shape_text(shape)} {dtype}, not the {size_bytes} bytes stored", do=_SAVE
         )
-    _check_axes(spec, shape)
-    with archive.open(member) as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=_MAX_HEADER_BYTES)
-    return _cast(spec, array)
+    check(shape)
+    with opened() as stream:
+        array: np.ndarray = np.lib.format.read_array(stream, allow_pickle=False, max_header_size=_MAX_HEADER_BYTES)
+    return array
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
@@ -209,9 +299,8 @@ def _spec(workload: Workload, name: str) -> InputSpec:
     return next(spec for spec in workload.inputs if spec.name == name)
 
 
-def _said(path: Path, samples: int | None, counts: Mapping[str, int], wanted: int) -> str:
+def _said(path: Path, samples: int | None, requests: int, wanted: int) -> str:
     if samples is None:
-        requests = max(counts.values(), default=1)
         return f"{path.name}: {requests} distinct request{'s' if requests != 1 else ''}"
     used = min(samples, wanted)
     words = f"{path.name}: {used} distinct sample{'s' if used != 1 else ''}"

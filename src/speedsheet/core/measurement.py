@@ -141,6 +141,7 @@ class Measurement:
     energy_source: str = "unavailable"
     task_accuracy: Mapping[str, float] | None = None
     artifact_sha256: str | None = None
+    weights_source: str | None = None
     inputs_source: str | None = None
     reference: str | None = None
     gate: Gate = Gate()

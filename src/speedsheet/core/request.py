@@ -19,7 +19,9 @@ class RowRequest:
 
     Null batch_size, thread_num and precision mean the workload's own. `inputs` gives shapes and ranges of a user's
     model, `data` its samples, `carry` maps outputs to the inputs that they become in the next request. `reference` is
-    the .onnx file whose FP32 outputs are the right ones, where the model itself was quantised elsewhere.
+    the .onnx file whose FP32 outputs are the right ones, where the model itself was quantised elsewhere. `weights` is a
+    file of the model's framework, or the name of weights that the framework offers; null means drawn. `labels` is an
+    .npy file, or the name of an array in `data`: the right class of each sample.
     """
 
     model: str
@@ -33,6 +35,8 @@ class RowRequest:
     inputs: tuple[InputSpec, ...] = ()
     data: Path | None = None
     reference: Path | None = None
+    weights: str | None = None
+    labels: str | None = None
     carry: Mapping[str, str] = field(default_factory=dict)
     strict_precision: bool = False
     seed: int = 920

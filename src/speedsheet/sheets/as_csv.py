@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
 
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
-from speedsheet.sheets.columns import MORE_PERCENTILES, PUBLISHED, columns, heading, resources
+from speedsheet.sheets.columns import ACCURACY, MORE_PERCENTILES, PUBLISHED, columns, heading, resources
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
 
+_SHARES = ("top1", "low", "high", "n", "fp32_top1")
 _FORMULA = ("=", "+", "-", "@")
 _SIGNS = str.maketrans({"±": "+-", "≤": "<=", "≥": ">="})
 
@@ -32,11 +34,17 @@ def render(document: Document) -> str:
         Column("Status", "", "", lambda row: row.status),
         Column("Error", "", "", lambda row: row.error),
     )
+    if document.accuracy:
+        declared += tuple(Column(f"{ACCURACY} {key}", "", "higher", _share(key)) for key in _SHARES)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_header(column, words) for column in declared])
     writer.writerows([_cell(column, row) for column in declared] for row in document.sheet.rows)
     return text.getvalue()
+
+
+def _share(key: str) -> Callable[[Measurement], float | None]:
+    return lambda row: (row.task_accuracy or {}).get(key)
 
 
 def neutral(text: str) -> str:

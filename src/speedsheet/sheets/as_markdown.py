@@ -27,7 +27,7 @@ def render(document: Document) -> str:
     notes = [line for n, note in enumerate(document.notes.notes, 1) for line in _note(n, note, document)]
     parts += ["\n".join(notes)] if notes else []
     parts += [words.host.format(line=escape(document.host))] if document.host else []
-    parts += [escape(text) for text in (words.legend, document.held) if text]
+    parts += [escape(text) for text in (document.legend, document.held) if text]
     return "\n\n".join(parts) + "\n"
 
 

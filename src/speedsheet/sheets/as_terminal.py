@@ -12,6 +12,7 @@ from rich.text import Text
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
 from speedsheet.sheets.columns import (
+    ACCURACY,
     COST,
     HALF_WIDTH,
     LATENCY,
@@ -23,6 +24,7 @@ from speedsheet.sheets.columns import (
     executed,
     is_number,
     model_name,
+    shares,
     show,
     verdict,
 )
@@ -171,6 +173,7 @@ def _details(row: Measurement, document: Document, shown: Collection[str] = ()) 
         "Engine": clean(row.engine or ""),
         "Executed": executed(row, words) or "",
         "Gate": words.gate.format(verdict=gate) if gate else "",
+        ACCURACY: shares(row, words) or "",
         "Findings": words.notes.format(numbers=numbers) if numbers else "",
     }
     return [text for name, text in pieces.items() if text and name not in shown]

@@ -20,6 +20,12 @@ CHINESE = Words(
         "Engine": "引擎",
         "Executed": "执行精度",
         "Gate": "输出校验",
+        "Accuracy": "准确率",
+        "Accuracy top1": "准确率 top-1",
+        "Accuracy low": "准确率下限",
+        "Accuracy high": "准确率上限",
+        "Accuracy n": "准确率样本数",
+        "Accuracy fp32_top1": "准确率 FP32 top-1",
         "Findings": "备注",
         "Load": "加载",
         "Compile": "编译",
@@ -81,6 +87,11 @@ CHINESE = Words(
     thread_num="线程数 {n}",
     gate="校验{verdict}",
     cost="每百万样本 {amount}",
+    accuracy="top-1 {share} %（{low} 至 {high}），FP32 {wide} %，{n} 个样本",
+    accuracy_legend=(
+        "准确率为正确类别得分最高的标注样本所占比例，括号内为 95 % 置信区间（Wilson）；计时结束后由同一会话"
+        "对每个样本各推理一次，不计时；FP32 为同一计算图对相同样本的准确率。"
+    ),
     notes="备注 {numbers}",
     spread="{name}：{n} 个请求的延迟（ms），{bins}",
     bins={
@@ -114,5 +125,8 @@ CHINESE = Words(
         "gate_insensitive": "输出几乎不随输入变化，校验只能检查数值大小；请用 --data 提供能区分的数据",
         "not_validated": "没有任何已公布的行可以验证：已公布的行都处于饱和状态，其延迟由推算得到；采用前请在卡上实测",
         "resumed": "本次未重新测量，数值取自已有记录",
+        "trained_weights": "该行使用所给的训练权重，而非自带的随机权重",
+        "accuracy_loss": "与 FP32 相比准确率明显下降；如准确率重要，请改用更高精度",
+        "labels_doubtful": "FP32 自身的准确率不高于一直猜最常见的类别；请检查标签编号（从 0 起）与输入预处理",
     },
 )

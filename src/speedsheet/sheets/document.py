@@ -54,7 +54,18 @@ class Document:
     @property
     def columns(self) -> tuple[Column, ...]:
         """Every column, the findings as numbers of footnotes."""
-        return columns(self.words, lambda row: ", ".join(map(str, self.numbers(row))) or None, self.price)
+        numbers = lambda row: ", ".join(map(str, self.numbers(row))) or None  # noqa: E731
+        return columns(self.words, numbers, self.price, accuracy=self.accuracy)
+
+    @property
+    def accuracy(self) -> bool:
+        """Whether any row was given labelled samples."""
+        return any(row.task_accuracy for row in self.sheet.rows)
+
+    @property
+    def legend(self) -> str:
+        """How to read the columns."""
+        return " ".join([self.words.legend, *([self.words.accuracy_legend] if self.accuracy else [])])
 
     @property
     def resources(self) -> list[Measurement]:

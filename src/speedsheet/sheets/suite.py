@@ -11,7 +11,8 @@
     batch_size = 16
     thread_num = 12
 
-A row may also say engine, device, window, settings, inputs, data, reference, carry, strict_precision and seed.
+A row may also say engine, device, window, settings, inputs, data, labels, reference, weights, carry, strict_precision
+and seed.
 
 What is to stand above the rows goes into [document]: title, publisher, version, date, tool, software, hardware,
 clock_note, source. What it leaves out is told by the host. [document.zh] says it in Chinese.
@@ -150,6 +151,9 @@ def _request(row: Mapping[str, Any], window_s: float, folder: Path, where: str) 
     for key in ("data", "reference"):
         if taken[key] is not None:
             taken[key] = folder / taken[key]
+    for key in ("weights", "labels"):
+        if taken[key] is not None and Path(taken[key]).suffix:  # without one it is a name
+            taken[key] = str(folder / taken[key])
     return RowRequest(**taken)
 
 
@@ -242,6 +246,8 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], Any], Any]] = {
     "inputs": ("inputs", _inputs, ()),
     "data": ("data", lambda value: Path(_name(value)), None),
     "reference": ("reference", lambda value: Path(_name(value)), None),
+    "weights": ("weights", _name, None),
+    "labels": ("labels", _name, None),
     "carry": ("carry", _pairs, {}),
     "strict_precision": ("strict_precision", _flag, None),
     "seed": ("seed", _seed, None),

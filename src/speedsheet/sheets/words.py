@@ -45,6 +45,8 @@ class Words:
     thread_num: str
     gate: str
     cost: str
+    accuracy: str
+    accuracy_legend: str
     notes: str
     spread: str
     bins: Mapping[str, str]
@@ -124,6 +126,11 @@ ENGLISH = Words(
     thread_num="thread_num {n}",
     gate="gate {verdict}",
     cost="{amount} per million samples",
+    accuracy="top-1 {share} % ({low} to {high}), FP32 {wide} %, {n} samples",
+    accuracy_legend=(
+        "Accuracy is the share of labelled samples whose right class scored highest, with its 95 % interval (Wilson), "
+        "answered once each, untimed, by the session that was timed; FP32 is the same graph's, of the same samples."
+    ),
     notes="notes {numbers}",
     spread="{name}: latency in ms of {n} requests, {bins}",
     bins={

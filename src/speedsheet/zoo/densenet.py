@@ -19,5 +19,8 @@ WORKLOADS = (
         bf16=(0.9852, 0.22),
         calm=images.Calm(),  # its blocks join what they read, and add nothing to it
         gain=3.0,
+        imagenet=images.published(
+            "densenet", "densenet121_weights_tf_dim_ordering_tf_kernels.h5", "9d60b8095a5708f2dcce2bca79d332c7"
+        ),
     ),
 )

@@ -55,6 +55,11 @@ STANDARD = Preprocessing(1.0, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 SIGNED = Preprocessing(2.0, (1.0, 1.0, 1.0))
 
 
+def published(folder: str, file: str, md5: str | None = None) -> weights.Offer:
+    """Return where keras.applications has a network's ImageNet weights, and the MD5 that it states (version 3.15)."""
+    return weights.Offer(f"https://storage.googleapis.com/tensorflow/keras-applications/{folder}/{file}", md5)
+
+
 def application(make: str, *, name: str) -> Any:
     """Return a network of keras.applications, by the name of its function, with its input and output named."""
     import keras
@@ -117,8 +122,9 @@ def classifier(
     calm: Calm,
     bf16: tuple[float, float],
     gain: float = 8.0,
+    imagenet: weights.Offer | None = None,
 ) -> Workload:
-    """Declare an image classifier of 1000 classes."""
+    """Declare an image classifier of 1000 classes; `imagenet` is where its framework has trained weights of it."""
     return Workload(
         name=name,
         task="image classification",
@@ -128,7 +134,13 @@ def classifier(
         batch_size=batch_size,
         thread_num=thread_num,
         draw=preprocessing.draw,
-        build=tensorflow.Keras(name, network, partial(limit, gain), partial(settle, preprocessing, calm)),
+        build=tensorflow.Keras(
+            name,
+            network,
+            partial(limit, gain),
+            partial(settle, preprocessing, calm),
+            {"imagenet": imagenet} if imagenet else {},
+        ),
         precisions=("fp16", "fp32", "bf16"),
         limits=limits_found(bf16=bf16),
     )

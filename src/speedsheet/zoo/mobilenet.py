@@ -16,6 +16,7 @@ WORKLOADS = (
         batch_size=32,
         thread_num=12,
         bf16=(0.9799, 0.25),
+        imagenet=images.published("mobilenet_v2", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224.h5"),
         calm=images.Calm(last=("_project_BN",), open=("_expand_BN", "_depthwise_BN")),
     ),
 )

@@ -49,6 +49,9 @@ WORKLOADS = (
         thread_num=12,
         bf16=(0.981, 0.25),
         calm=images.Calm(last=("_3_bn",)),
+        imagenet=images.published(
+            "resnet", "resnet50_weights_tf_dim_ordering_tf_kernels.h5", "2cb95161c43110f7111970584f804107"
+        ),
     ),
     images.classifier(
         "resnet50_v1p5",
@@ -72,5 +75,8 @@ WORKLOADS = (
         thread_num=8,
         bf16=(0.9874, 0.2),
         calm=images.Calm(last=("_3_bn",), refinement=0.125),
+        imagenet=images.published(
+            "resnet", "resnet101_weights_tf_dim_ordering_tf_kernels.h5", "f1aeb4b969a6efcfb50fad2f0c20cfc5"
+        ),
     ),
 )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
-from speedsheet.convert.shipping.weights import Exported, Rule, dressed, is_large
+from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.shipping.weights import Exported, Offer, Rule, dressed, is_large
+from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 20
 _TRACED_SAMPLES = 3  # a batch of one would be taken for a constant
+_SAVE = "safetensors.torch.save_file(model.state_dict(), 'FILE.safetensors')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class Torch:
     network: Callable[[], Any]
     rule: Rule
     settle: Callable[[Any], None]
+    offers: Mapping[str, Offer] = field(default_factory=dict)
 
     def __call__(self) -> Any:
         """Return the module, in evaluation mode, with its parameters at their shipped values."""
@@ -74,6 +80,26 @@ class Torch:
         large = {path: path for path, tensor in _tensors(model).items() if is_large(tuple(tensor.shape))}
         return Exported(_without(program, set(large)), large)
 
+    def refusal(self, weights: Path) -> BadInput | None:
+        """Refuse all but safetensors: a .pt or .pth file is a pickle, and a pickle is a program."""
+        if weights.suffix == ".safetensors":
+            return None
+        return BadInput("is not a .safetensors file", where=str(weights), do=_SAVE)
+
+    def load(self, model: Any, weights: Path) -> None:
+        """Read a dictionary of parameters; the file's reader bounds every offset by the file before it is used."""
+        from safetensors import SafetensorError, safe_open
+
+        tensors = _tensors(model)
+        try:
+            with safe_open(weights, framework="numpy") as file:
+                names = list(file.keys())
+                _same_names(set(names), set(tensors), weights)
+                for name in names:
+                    _assign(tensors[name], file.get_slice(name), name, weights)
+        except (SafetensorError, OSError, TypeError, ValueError) as error:
+            raise BadInput(f"is no safetensors file: {one_line(error)}", where=str(weights), do=_SAVE) from error
+
     def versions(self) -> dict[str, str]:
         """Say which releases build and convert here."""
         import onnxscript
@@ -97,6 +123,29 @@ def settle_head(
     if spread is not None:
         linear.weight.mul_(scale)
     linear.bias.copy_(mean - product.mean(dim=0) * scale)
+
+
+def _same_names(found: set[str], wanted: set[str], weights: Path) -> None:
+    for names, said in ((wanted - found, "lacks"), (found - wanted, "has, and the model has not,")):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise BadInput(f"{said} the parameter {quoted(min(names))}{more}", where=str(weights), do=_SAVE)
+
+
+def _assign(tensor: Any, stored: Any, name: str, weights: Path) -> None:
+    """Copy one parameter, after its declared type and shape have been compared."""
+    import torch
+
+    shape, kind = tuple(stored.get_shape()), stored.get_dtype()
+    if shape != tuple(tensor.shape) or kind != "F32":
+        what = f"parameter {quoted(name)} is {shape} {kind}, and the model's is {tuple(tensor.shape)} F32"
+        raise BadInput(what, where=str(weights), do=_SAVE)
+    value = np.ascontiguousarray(stored[:])
+    if not np.isfinite(value).all():
+        what = f"parameter {quoted(name)} holds values that are not finite"
+        raise BadInput(what, where=str(weights), do="train it again, or take an earlier checkpoint")
+    with torch.no_grad():
+        tensor.copy_(torch.from_numpy(value))
 
 
 def _tensors(model: Any) -> dict[str, Any]:

@@ -79,6 +79,13 @@ class Proof:
         """Whether the error is within TOLERANCE of the output's scale; a NaN is not."""
         return self.max_abs_error <= TOLERANCE * self.output_scale
 
+    def said(self, framework: str) -> str:
+        """Say what was proved."""
+        return (
+            f"FP32 equal to {framework} within {self.max_abs_error:.1e} of outputs up to {self.output_scale:.2g}, "
+            f"over {self.samples} samples"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -149,7 +149,7 @@ def compare(reference: Arrays, outputs: Arrays) -> Proof:
         got = outputs.get(name)
         same = got is not None and got.shape == wanted.shape and bool(np.isfinite(got).all())
         error = float(np.abs(got - wanted).max()) if same else float("inf")
-        scale = float(np.abs(wanted).max())
+        scale = float(np.abs(wanted).max()) or float(np.finfo(np.float32).tiny)
         spread = float((wanted - wanted.mean(axis=0)).std()) / scale
         proofs.append(Proof(len(wanted), name, error, scale, spread))
     worst = max(proofs, key=lambda proof: proof.max_abs_error / proof.output_scale)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from speedsheet.convert.graph.check import one_line, quoted
 from speedsheet.convert.shipping.forms import onnx_forms, select
-from speedsheet.convert.shipping.weights import Exported, Rule, dressed, is_large
-from speedsheet.core.errors import UsageError
+from speedsheet.convert.shipping.hdf5 import check_hdf5
+from speedsheet.convert.shipping.weights import Exported, Offer, Rule, dressed, is_large
+from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 18
+#: A file may hold more than the variables: a whole saved model has its optimiser's state too, twice as much.
+_ROOM = 4
+_SPARE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +36,7 @@ class Keras:
     network: Callable[[], Any]
     rule: Rule
     settle: Callable[[Any], None]
+    offers: Mapping[str, Offer] = field(default_factory=dict)
 
     def __call__(self) -> Any:
         """Return the Keras model with its variables at their shipped values."""
@@ -80,6 +88,26 @@ class Keras:
         layers = model._flatten_layers(include_self=False)  # noqa: SLF001  model.layers hides nested ones
         return Exported(proto, large, frozenset(layer.name for layer in layers))
 
+    def refusal(self, weights: Path) -> BadInput | None:
+        """Refuse all but HDF5: a .keras file is a program too, and what else there is may be a pickle."""
+        if weights.suffix in {".h5", ".hdf5"}:
+            return None
+        return BadInput("is not a file of Keras weights", where=str(weights), do=_save(self.name))
+
+    def load(self, model: Any, weights: Path) -> None:
+        """Read weights alone, from .weights.h5 or the older .h5; a saved model's configuration is never looked at."""
+        held = sum(4 * prod(variable.shape) for variable in model.variables)
+        check_hdf5(weights, _ROOM * held + _SPARE_BYTES, _save(self.name))
+        try:
+            model.load_weights(weights)
+        except (ValueError, KeyError, TypeError, OSError, RuntimeError, IndexError, AttributeError) as error:
+            what = f"does not fit {self.name}: {one_line(error)}"
+            raise BadInput(what, where=str(weights), do=_save(self.name)) from error
+        for path, value in self.values(model).items():
+            if not np.isfinite(value).all():
+                what = f"variable {quoted(path)} holds values that are not finite"
+                raise BadInput(what, where=str(weights), do="train it again, or take an earlier checkpoint")
+
     def versions(self) -> dict[str, str]:
         """Say which releases build and convert here."""
         import keras
@@ -120,6 +148,10 @@ def settle_head(model: Any, layer: str, feed: Arrays, *, mean: float = 0.0, spre
     if spread is not None:
         head.kernel.assign(kernel * scale)
     head.bias.assign(np.full_like(bias, mean) - product.mean(axis=0) * scale)
+
+
+def _save(name: str) -> str:
+    return f"build it by speedsheet.plugins.workload({name!r}).build(), and save_weights('FILE.weights.h5')"
 
 
 def _quiet() -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod, sqrt
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from speedsheet.convert.shipping.recipe import Shape, shipped_arrays
 from speedsheet.core import draws
+from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays, InputSpec
 
 #: The seed of every shipped model's draws.
@@ -34,14 +36,24 @@ class Exported:
     scopes: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Trained weights that a framework offers for a model: where they lie, and their MD5 where it states one."""
+
+    url: str
+    md5: str | None = None
+
+
 @runtime_checkable
 class Author(Protocol):
     """How a framework's model is built, read and exported; what `Workload.build` is for a model that ships.
 
     `model` is always what calling the author returned. One file of this room implements it for each framework.
+    `offers` are the trained weights that the framework has for it, by name.
     """
 
     rule: Rule
+    offers: Mapping[str, Offer]
 
     def __call__(self) -> Any:
         """Return the framework's model with its variables at their shipped values."""
@@ -54,6 +66,15 @@ class Author(Protocol):
 
     def export(self, model: Any, inputs: tuple[InputSpec, ...]) -> Exported:
         """Convert to ONNX with the large variables as graph inputs and the first axis free."""
+
+    def refusal(self, weights: Path) -> BadInput | None:
+        """Say what is wrong with a file of weights, as far as its name tells; no framework is imported."""
+
+    def load(self, model: Any, weights: Path) -> None:
+        """Give the model the values of a file that its framework wrote. Nothing in it is executed.
+
+        Raises BadInput for a file that is damaged, hostile, or another model's.
+        """
 
     def versions(self) -> dict[str, str]:
         """Say which releases build and convert here."""
