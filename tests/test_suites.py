@@ -104,6 +104,7 @@ def test_a_row_says_all_that_a_request_can_hold() -> None:
         settings = { NUM_STREAMS = 2 }
         inputs = ["ids=1x128:int64:0:30000"]
         data = "x.npz"
+        labels = "y.npy"
         reference = "wide.onnx"
         carry = { h_out = "h_in" }
         strict_precision = true
@@ -111,8 +112,12 @@ def test_a_row_says_all_that_a_request_can_hold() -> None:
         [[row]]
         model = "dlrm"
         window = "3s"
+        weights = "mine.safetensors"
+        [[row]]
+        model = "resnet50"
+        weights = "imagenet"
     """)
-    own, dlrm = found.requests
+    own, dlrm, resnet = found.requests
     assert (found.title, found.budget_s) == ("Mine", 120.0)
     assert own.model == str(Path("there/nets/x.onnx"))
     assert (own.window_s, own.precision, own.device, own.settings) == (0.25, "bf16", "GPU.0", {"NUM_STREAMS": "2"})
@@ -120,7 +125,9 @@ def test_a_row_says_all_that_a_request_can_hold() -> None:
     assert own.reference == Path("there/wide.onnx")
     assert own.inputs[0].name == "ids"
     assert own.strict_precision
-    assert dlrm == RowRequest("dlrm", window_s=3.0)
+    assert own.labels == str(Path("there/y.npy"))
+    assert dlrm == RowRequest("dlrm", window_s=3.0, weights=str(Path("there/mine.safetensors")))
+    assert resnet.weights == "imagenet"
 
 
 def test_an_absolute_model_stays_where_it_is() -> None:

@@ -55,7 +55,15 @@ def task_accuracy(
             f"fp32_top{TOP}": float((choices == labels[:, None]).any(axis=1).mean()),
         }
     commonest = int(np.bincount(labels).max())
-    return found, (*_guessing(int(right_before.sum()), commonest, n), *_loss(lost, gained, n))
+    return found, doubts(int(right_before.sum()), commonest, n, lost, gained)
+
+
+def doubts(right_before: int, commonest: int, n: int, lost: int, gained: int) -> tuple[Finding, ...]:
+    """Say what is doubtful: FP32 itself no better than the commonest label, or fewer right than in FP32.
+
+    Of `n` samples FP32 answers `right_before` right; `lost` are right in FP32 only, `gained` here only.
+    """
+    return (*_guessing(right_before, commonest, n), *_loss(lost, gained, n))
 
 
 def _answers(labelled: Labelled, session: Session, say: Say) -> Iterator[Arrays]:
