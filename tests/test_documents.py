@@ -95,13 +95,14 @@ def test_the_front_matter_is_the_suites_and_else_the_hosts() -> None:
         (["locked at 3 GHz"], "processor clock locked at 3 GHz"),
         (["default"], "the processor changes its clock as it likes"),
         (["unknown"], "this host does not show the processor's clock"),
+        (["unavailable"], "this host does not show the processor's clock"),
         (["default", "odd"], "the processor changes its clock as it likes, odd"),
     ],
 )
 def test_the_clock_note_is_what_the_rows_saw(states: list[str], clock: str) -> None:
     """Each state once; where no row tells one, the host's."""
     rows = tuple(replace(SERVED, clock_state=state) for state in states)
-    assert Document.of(Sheet({"clock_state": "unavailable"}, rows)).front.clock_note == clock
+    assert Document.of(Sheet({"clock_state": "unknown"}, rows)).front.clock_note == clock
 
 
 def test_a_device_that_is_no_processor_is_hardware() -> None:

@@ -368,9 +368,9 @@ def test_the_tightest_group_binds(tmp_path: Path) -> None:
     assert cgroup.cpu_quota_cores(tmp_path) == 0.5
 
 
-def test_the_clock_is_told_or_unavailable(tmp_path: Path) -> None:
+def test_the_clock_is_told_or_unknown(tmp_path: Path) -> None:
     """Never a guess: locked only where every core's bounds are one number."""
-    assert facts.clock_state(tmp_path) == "unavailable"
+    assert facts.clock_state(tmp_path) == "unknown"
     cpus = tmp_path / "sys/devices/system/cpu"
     for core in range(2):
         write(cpus / f"cpu{core}/cpufreq/scaling_min_freq", "800000\n")
@@ -382,7 +382,7 @@ def test_the_clock_is_told_or_unavailable(tmp_path: Path) -> None:
         write(cpus / f"cpu{core}/cpufreq/scaling_min_freq", "2600000\n")
     assert facts.clock_state(tmp_path) == "locked at 2.6 GHz"
     write(cpus / "cpu1/cpufreq/scaling_min_freq", "<unknown>\n")
-    assert facts.clock_state(tmp_path) == "unavailable"
+    assert facts.clock_state(tmp_path) == "unknown"
 
 
 def test_host_facts_are_json_ready() -> None:
@@ -390,7 +390,7 @@ def test_host_facts_are_json_ready() -> None:
     found = facts.host_facts()
     assert json.loads(canonical(found)) == found
     assert found["cores_allowed"] >= 1
-    assert facts.host_facts(Path("/nowhere"))["clock_state"] == "unavailable"
+    assert facts.host_facts(Path("/nowhere"))["clock_state"] == "unknown"
 
 
 def test_folders_follow_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from speedsheet.core.errors import UsageError
-from speedsheet.core.units import parse_duration_s
+from speedsheet.core.units import parse_duration_s, parse_frequency_khz
 
 if TYPE_CHECKING:
     from speedsheet.core.request import RowRequest
@@ -114,6 +114,7 @@ def read_input(text: str) -> Any:
 
 COUNT, SEED = Read("whole number", read_count), Read("whole number", read_seed)
 DURATION = Read("duration", parse_duration_s)
+FREQUENCY = Read("frequency", parse_frequency_khz)
 PAIR = Read("pair", read_pair)
 PRECISION = Read("precision", read_precision)
 INPUT = Read("input", read_input)

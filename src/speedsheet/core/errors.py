@@ -9,7 +9,8 @@
     ├── RowFailed             this row has no number; the sheet goes on (exit 1)
     │   ├── EngineFailed      the engine refused the model or failed in a request
     │   ├── PrecisionRefused  the precision asked for did not execute, and --strict-precision was given
-    │   └── WorkerDied        the row's process crashed, hung or was killed
+    │   ├── WorkerDied        the row's process crashed, hung or was killed
+    │   └── ClocksRefused     the clocks that were asked for may not be set here; with who may
     └── RecordDamaged         a sealed record that does not verify
 
 Every message is one line: what is wrong, where, and what to do.
@@ -72,6 +73,10 @@ class PrecisionRefused(RowFailed):
 
 class WorkerDied(RowFailed):
     """The process that measured the row crashed, hung, or was killed."""
+
+
+class ClocksRefused(RowFailed):
+    """Clocks may not be set on this host, by this user; says who may."""
 
 
 class RecordDamaged(SpeedsheetError):

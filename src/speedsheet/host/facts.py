@@ -10,6 +10,7 @@ from typing import Any
 import psutil
 
 from speedsheet import __version__
+from speedsheet.host import cpufreq
 from speedsheet.host.cgroup import cpu_quota_cores, memory_limit_bytes
 
 UNAVAILABLE = "unavailable"
@@ -56,17 +57,8 @@ def allowed_cores(root: Path = _ROOT) -> int:
 
 
 def clock_state(root: Path = _ROOT) -> str:
-    """Return "locked at X GHz" where every core's lowest and highest clock are one, "default", or "unavailable"."""
-    spans = set()
-    for policy in (root / "sys/devices/system/cpu").glob("cpu[0-9]*/cpufreq"):
-        span = (_line(policy / "scaling_min_freq"), _line(policy / "scaling_max_freq"))
-        if not (span[0].isdigit() and span[1].isdigit()):
-            return UNAVAILABLE
-        spans.add((int(span[0]), int(span[1])))
-    if not spans:
-        return UNAVAILABLE
-    low_khz, high_khz = min(spans)
-    return f"locked at {high_khz / 1e6:g} GHz" if len(spans) == 1 and low_khz == high_khz else "default"
+    """Return "default", "locked at X GHz" where no core's clock may move, or "unknown" where the host does not tell."""
+    return cpufreq.clock_state(root)
 
 
 def _cpu_model(root: Path) -> str:

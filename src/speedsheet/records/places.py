@@ -18,6 +18,11 @@ def cache_folder() -> Path:
     return _place("SPEEDSHEET_CACHE", platformdirs.user_cache_path("speedsheet", appauthor=False))
 
 
+def clocks_file() -> Path:
+    """Return the file that holds what the clocks were before they were locked. It exists only while they are."""
+    return data_folder() / "clocks.json"
+
+
 def _place(variable: str, usual: Path) -> Path:
     chosen = os.environ.get(variable, "").strip()
     return Path(chosen).expanduser().absolute() if chosen else usual

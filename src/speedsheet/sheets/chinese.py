@@ -67,7 +67,7 @@ CHINESE = Words(
     cores="{n} 核",
     clocks={
         "default": "处理器主频未锁定，可自行变化",
-        "unavailable": "本机不提供处理器主频信息",
+        "unknown": "本机不提供处理器主频信息",
     },
     clock_locked="处理器主频锁定在 {at}",
     price="每小时 {amount}",

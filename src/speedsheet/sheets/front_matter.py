@@ -10,6 +10,8 @@ from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
 
 _LOCKED = "locked at "
+#: What rows say whose host does not tell its clock; older records say the second.
+_UNTOLD = frozenset({"unknown", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +91,14 @@ def _engines(sheet: Sheet) -> str | None:
 
 
 def _clock(sheet: Sheet, words: Words) -> str | None:
-    states = dict.fromkeys(row.clock_state for row in sheet.rows if row.status == "ok" and row.clock_state != "unknown")
-    told = [_clock_words(state, words) for state in states or [sheet.host.get("clock_state")] if state]
+    seen = dict.fromkeys(row.clock_state for row in sheet.rows if row.status == "ok" and row.clock == "wall")
+    states = [state for state in seen if state not in _UNTOLD]
+    untold = [state for state in (sheet.host.get("clock_state"), *seen) if state]
+    told = [_clock_words(state, words) for state in states or untold[:1]]
     return words.listed(told) or None
 
 
 def _clock_words(state: str, words: Words) -> str:
     if state.startswith(_LOCKED):
         return words.clock_locked.format(at=state.removeprefix(_LOCKED))
-    return words.clocks.get(state, state)
+    return words.clocks.get("unknown" if state in _UNTOLD else state, state)

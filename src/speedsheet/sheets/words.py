@@ -99,7 +99,7 @@ ENGLISH = Words(
     cores="{n} cores",
     clocks={
         "default": "the processor changes its clock as it likes",
-        "unavailable": "this host does not show the processor's clock",
+        "unknown": "this host does not show the processor's clock",
     },
     clock_locked="processor clock locked at {at}",
     price="{amount} an hour",

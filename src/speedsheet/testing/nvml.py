@@ -17,6 +17,7 @@ class FakeNvml:
     energies_mj: Sequence[int | None] = (0,)
     permitted: bool = True
     highest_mhz: int = 1980
+    refusing: frozenset[int] = frozenset()
     locked_mhz: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     NVMLError = FakeNvmlError
@@ -36,3 +37,27 @@ class FakeNvml:
         if spent_mj is None:
             raise FakeNvmlError("Not Supported")
         return spent_mj
+
+    def nvmlDeviceGetName(self, handle: int) -> str:  # noqa: N802
+        """Each is alike."""
+        return f"Card {handle}"
+
+    def nvmlDeviceGetClockInfo(self, handle: int, _kind: int) -> int:  # noqa: N802
+        """What it is locked at, or its highest."""
+        return self.locked_mhz.get(handle, (0, self.highest_mhz))[1]
+
+    def nvmlDeviceGetMaxClockInfo(self, _handle: int, _kind: int) -> int:  # noqa: N802
+        """The highest."""
+        return self.highest_mhz
+
+    def nvmlDeviceSetGpuLockedClocks(self, handle: int, low_mhz: int, high_mhz: int) -> None:  # noqa: N802
+        """Lock, where we are root, and the card is not the one that refuses."""
+        if not self.permitted or handle in self.refusing:
+            raise FakeNvmlError("Insufficient Permissions")
+        self.locked_mhz[handle] = low_mhz, high_mhz
+
+    def nvmlDeviceResetGpuLockedClocks(self, handle: int) -> None:  # noqa: N802
+        """Free."""
+        if not self.permitted:
+            raise FakeNvmlError("Insufficient Permissions")
+        self.locked_mhz.pop(handle, None)
