@@ -20,7 +20,7 @@ from speedsheet.cli.seam import Measure
 from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
 
 OK, SOME_FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
-_VERBS = ("sheet", "run", "models", "engines", "clocks")
+_VERBS = ("sheet", "run", "models", "engines", "clocks", "plan", "compile")
 
 
 class _Verbs(click.Group):
@@ -103,7 +103,9 @@ def _click_line(error: click.ClickException, arguments: Sequence[str]) -> str:
         near = " or ".join(error.possibilities or ())
         return f"no option {error.option_name}; {f'did you mean {near}? ' if near else ''}see: {help_command}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
-        return f"{error.param.make_metavar(context)} is missing; see: {help_command}"
+        named = isinstance(error.param, click.Option)
+        missing = error.param.opts[0] if named else error.param.make_metavar(context)
+        return f"{missing} is missing; see: {help_command}"
     if isinstance(error, click.BadParameter) and error.param is not None:
         return f"{error.param.opts[0]}: {error.message.rstrip('.')}; see: {help_command}"
     message = error.format_message().rstrip(".")

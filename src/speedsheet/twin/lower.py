@@ -64,9 +64,7 @@ def lower(
 
     Raises UsageError for a device without arrays.
     """
-    if precision not in device.precisions:
-        do = f"give one of {', '.join(device.precisions)}"
-        raise UsageError(f"{device.title} has no {precision}", where="--precision", do=do)
+    _check_precision(device, precision)
     shape = structure or Structure()
     executions = max(ceil(batch_size / piece.samples), 1)
     work = _Work(piece.operators, device, executions, WIDTHS[precision], precision)
@@ -92,10 +90,17 @@ def lower(
 def places(
     piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision: str, schedule: Schedule
 ) -> tuple[Place, ...]:
-    """Return where each operator reads and writes its activations under a schedule."""
+    """Return where each operator reads and writes its activations under a schedule. Raises UsageError as `lower`."""
+    _check_precision(device, precision)
     executions = max(ceil(batch_size / piece.samples), 1)
     llb, spill = _Work(piece.operators, device, executions, WIDTHS[precision], precision).activations(schedule)
     return tuple("ddr" if out else "llb" if near else "l1" for near, out in zip(llb, spill, strict=True))
+
+
+def _check_precision(device: DeviceSpec, precision: str) -> None:
+    if precision not in device.precisions:
+        do = f"give one of {', '.join(device.precisions)}"
+        raise UsageError(f"{device.title} has no {precision}", where="--precision", do=do)
 
 
 class _Work:

@@ -14,6 +14,7 @@ from speedsheet.convert.graph.shapes import Shape, dims
 from speedsheet.convert.graph.walk import graph_inputs
 from speedsheet.convert.own.workload import own_workload
 from speedsheet.convert.shipping.recipe import GRAPH, shipped, shipped_folder
+from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import InputSpec, Workload
 from speedsheet.plugins import workload
 from speedsheet.twin.pieces import own_piece, zoo_piece
@@ -35,6 +36,17 @@ class Model:
     free: bool
     own: Path | None = None
     assumptions: tuple[str, ...] = ()
+
+    def request_samples(self, asked: int | None) -> int:
+        """Return how many samples a request holds. Raises BadInput where the model's own number is another."""
+        own = self.workload.batch_size
+        if asked is not None and not self.free and asked != own:
+            raise BadInput(
+                f"a batch of {asked} does not fit: the model's is fixed at {own}",
+                where=str(self.own or self.workload.name),
+                do="leave --batch out, or export the model with a free first dimension",
+            )
+        return asked or own
 
     def shapes(self, batch_size: int) -> dict[str, Shape]:
         """Return the shape of each input of one request."""

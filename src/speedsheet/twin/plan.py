@@ -9,7 +9,7 @@ from math import ceil, inf
 from speedsheet.core.errors import UsageError
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.lower import WIDTHS
-from speedsheet.twin.network import CLIENTS, HOST, Flow, Network, card_network, closed_form, limits
+from speedsheet.twin.network import CLIENTS, CLUSTERS, HOST, Flow, Network, card_network, closed_form, limits
 from speedsheet.twin.types import RequestCost, TwinParams
 
 #: Clients are added until throughput is within this share of what no number of clients exceeds.
@@ -22,7 +22,8 @@ _MOST_THREADS = 256
 class Option:
     """One way to serve the rate: `thread_num` clients in all, over `cards`; `margin` is throughput over rate, less one.
 
-    `cards_at_low` is how many cards it takes where the model is as far too high as its band allows; null without one.
+    `binding` is ``host``, ``link``, or the cause on which clusters spend most time. `cards_at_low` is how many cards it
+    takes where the model is as far too high as its band allows; null without a band, or where no number does.
     """
 
     batch_size: int
@@ -46,8 +47,8 @@ class Plan:
 
 
 def batches(usual: int) -> list[int]:
-    """Return the batch sizes that a plan tries: powers of two to twice the usual one, and the usual one."""
-    return sorted({usual, *(1 << power for power in range((2 * usual).bit_length()))})
+    """Return the batch sizes that a plan tries: powers of two up to the usual one, which published rows have."""
+    return sorted({usual, *(1 << power for power in range(usual.bit_length()))})
 
 
 def plan(
@@ -66,7 +67,7 @@ def plan(
     binding resource where no number of cards serves the rate.
     """
     networks = {batch: card_network(device, params, cost) for batch, cost in sorted(costs.items())}
-    found = [_option(batch, network, params["service_cv"], qps, low) for batch, network in networks.items()]
+    found = [_option(costs[batch], network, params["service_cv"], qps, low) for batch, network in networks.items()]
     options = tuple(option for option in found if option is not None)
     if not options:
         raise _out_of_reach(networks, qps)
@@ -74,6 +75,16 @@ def plan(
     near = [option for option in options if option.cards == fewest]
     chosen = min(near, key=lambda option: (option.batch_size != usual, option.latency_ms))
     return Plan(qps, chosen, options)
+
+
+def check_modelled(device: DeviceSpec) -> None:
+    """Raise UsageError for a device of which only ceilings are known."""
+    if not device.modelled:
+        raise UsageError(
+            "states no arrays, so that nothing but its ceilings is known",
+            where=device.name,
+            do="name a device that does, such as stcp920; or complete its file",
+        )
 
 
 def check_memory(parameters: int, device: DeviceSpec, precision: str) -> None:
@@ -88,12 +99,12 @@ def check_memory(parameters: int, device: DeviceSpec, precision: str) -> None:
         )
 
 
-def _option(batch: int, network: Network, cv: float, qps: float, low: float | None) -> Option | None:
+def _option(cost: RequestCost, network: Network, cv: float, qps: float, low: float | None) -> Option | None:
     """Return the way to serve the rate with this batch size; None where more cards do not help.
 
     Cards are alike and work apart: what they share, the host, caps them all.
     """
-    reach_per_s = _host_per_s(network)
+    batch, reach_per_s = cost.batch_size, _host_per_s(network)
     if qps / batch > reach_per_s:
         return None
     threads, one = _saturated(network, cv)
@@ -109,10 +120,18 @@ def _option(batch: int, network: Network, cv: float, qps: float, low: float | No
         throughput_samples_per_s=per_s * batch,
         margin=per_s * batch / qps - 1,
         latency_ms=threads * cards / per_s * 1000,
-        binding=HOST if per_s < cards * one.requests_per_s else one.binding,
+        binding=HOST if per_s < cards * one.requests_per_s else _resource(cost, network),
         utilisation=busy,
         cards_at_low=cautious,
     )
+
+
+def _resource(cost: RequestCost, network: Network) -> str:
+    """Return the station with the least to give; of clusters, what they spend most of their time on."""
+    stations = {name: us for name, us in limits(network, 1).items() if name != CLIENTS}
+    busiest = max(stations, key=lambda name: stations[name])
+    causes = cost.breakdown_us
+    return max(causes, key=lambda cause: causes[cause]) if busiest == CLUSTERS and causes else busiest
 
 
 def _host_per_s(network: Network) -> float:
@@ -137,5 +156,5 @@ def _out_of_reach(networks: Mapping[int, Network], qps: float) -> UsageError:
     return UsageError(
         f"no number of cards serves {qps:g} samples/s: the host's {threads} threads bind, at {best:.4g} samples/s "
         f"(batch {batch})",
-        do=f"ask for at most {best:.4g}, or share the rate among hosts",
+        do=f"ask for at most {0.99 * best:.3g}, or share the rate among hosts",
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from speedsheet.core.errors import BadModel
 from speedsheet.core.workload import Arrays
-from speedsheet.twin.forward import Array, Program, Step, forward
+from speedsheet.twin.forward import WEIGHTED, Array, Program, Step, forward
 from speedsheet.twin.quantiser import CALIBRATIONS, Histogram, exact_step, power_of_two_step, rounded_to, sqnr_db
 
 #: The largest finite number of FP16.
@@ -51,9 +51,13 @@ class OutputError:
 
 @dataclass(frozen=True, slots=True)
 class Int8Error:
-    """What INT8 costs; `blank` says why no output was computed. `beyond_fp16` names tensors that FP16 cannot hold."""
+    """What INT8 costs; `blank` says why no output was computed.
+
+    `float_products` are left in FP16, as no side of them is stored; `beyond_fp16` names tensors that FP16 cannot hold.
+    """
 
     layers: tuple[Layer, ...]
+    float_products: tuple[str, ...]
     outputs: tuple[OutputError, ...]
     calibration_samples: int
     judged_samples: int
@@ -76,6 +80,7 @@ def int8_error(
     answers = [forward(program, feed, compared, lanes=1 + len(CALIBRATIONS)) for feed in judged]
     return Int8Error(
         layers=tuple(_layer(step, program, compared) for step in program.steps if step.weighted),
+        float_products=_float_products(program),
         outputs=tuple(_output_errors(program.outputs, answers)),
         calibration_samples=len(calibration) * samples_in,
         judged_samples=len(judged) * samples_in,
@@ -87,7 +92,7 @@ def weight_error(program: Program, blank: str) -> Int8Error:
     """Return what is known without computing the model: its weights; `blank` says why the rest is not there."""
     nothing = _Comparison({})
     layers = tuple(_layer(step, program, nothing) for step in program.steps if step.weighted)
-    return Int8Error(layers, (), 0, 0, tuple(_stored_beyond(program)), blank)
+    return Int8Error(layers, _float_products(program), (), 0, 0, tuple(_stored_beyond(program)), blank)
 
 
 @dataclass(slots=True)
@@ -159,6 +164,10 @@ def _layer(step: Step, program: Program, compared: _Comparison) -> Layer:
     weight = np.asarray(program.stored[step.inputs[1]])
     at_card, free = (sqnr_db(weight, rounded_to(find(weight), weight)) for find in (power_of_two_step, exact_step))
     return Layer(step.name, str(step.node.op_type), weight.size, at_card, free, compared.output_db(step.name))
+
+
+def _float_products(program: Program) -> tuple[str, ...]:
+    return tuple(step.name for step in program.steps if step.node.op_type in WEIGHTED and not step.weighted)
 
 
 def _stored_beyond(program: Program) -> list[str]:

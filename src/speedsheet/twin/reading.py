@@ -63,7 +63,7 @@ def product(node: onnx.NodeProto, shapes: Shapes) -> Product | None:
     if not macs:
         return None
     kind = node.op_type
-    out = shapes[node.output[0]]
+    out = shapes[next(name for name in node.output if name)]
     if kind in CONVOLUTIONS or kind == "ConvTranspose":
         return _convolution(node, shapes, out)
     if kind in PRODUCTS:
