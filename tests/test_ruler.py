@@ -73,13 +73,20 @@ def test_a_delay_that_is_no_number_is_refused_in_one_line(tmp_path):
 DELAYS = [1000 / 2**step for step in range(8)]
 
 
-@given(limit=st.floats(0.1, 2000), clients=st.integers(2, 64))
-def test_the_limit_is_the_fastest_step_that_is_exact(limit, clients):
+def step(delay_us, added=(0.0, 0.0), clients=1):
+    """What clients see whose p50 and p90 are above the truth by so much."""
+    return Step((delay_us,) * 2, tuple(delay_us * (1 + share) for share in added), clients / delay_us * 1e6)
+
+
+@given(limit=st.floats(0.1, 2000), clients=st.integers(2, 64), which=st.sampled_from([0, 1]))
+def test_the_limit_is_the_fastest_step_that_is_exact(limit, clients, which):
     """Of clients that are exact down to a delay, the calls per second at the last delay not below it are told."""
 
     def measure(delay_us):
-        added = 0.5 * OFF if delay_us >= limit else 2 * OFF
-        return Step(delay_us, delay_us * (1 + added), clients / delay_us * 1e6)
+        added = [share * 0.9 for share in OFF.values()]
+        if delay_us < limit:
+            added[which] *= 1.3
+        return step(delay_us, added, clients)
 
     exact = [clients / delay * 1e6 for delay in DELAYS if delay >= limit]
     assert exact_calls_per_s(DELAYS, measure) == (max(exact) if exact else None)
@@ -91,11 +98,10 @@ def test_a_step_that_was_disturbed_once_is_tried_again():
 
     def measure(delay_us):
         tried.append(delay_us)
-        first = tried.count(delay_us) == 1
-        return Step(delay_us, delay_us * (3 if first else 1), 1e6 / delay_us)
+        return step(delay_us, (3.0, 3.0) if tried.count(delay_us) == 1 else (0.0, 0.0))
 
     assert exact_calls_per_s(DELAYS, measure) == 1e6 / DELAYS[-1]
-    assert exact_calls_per_s(DELAYS, lambda delay_us: Step(delay_us, delay_us * 3, 1.0)) is None
+    assert exact_calls_per_s(DELAYS, lambda delay_us: step(delay_us, (0.0, 3.0))) is None
 
 
 @given(st.floats(0.01, 1000), st.floats(0.01, 1000))

@@ -5,10 +5,11 @@ The null engine goes the way of every row: a worker process, requests of its ses
 - **Floor**: p50 and p99 of a request that is answered at once, at the row's number of clients.
 - **Exact up to**: an engine that answers after a known time, without the interpreter's lock, is asked by one client
   alone and by all of them at once. Alone, nobody waits for the lock: that is the truth. Together, every answer has to
-  take the lock back; the time for it is the clients' own, and counts as latency. The delay is halved in steps until
-  the clients' p50 is off the truth by more than `OFF`. The calls per second of the last step before are the limit.
+  take the lock back; the time for it is the clients' own, and counts as latency. The delay is shortened in steps until
+  the clients' p50 or p90 is off the truth by more than `OFF`. The calls per second of the last step before are the
+  limit.
 
-The median decides, since the machine's other work moves a p99 by more than the clients do.
+No p99 decides: in a tenth of a second the machine's other work moves it by more than the clients do.
 """
 
 from __future__ import annotations
@@ -34,26 +35,26 @@ from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_S
 from speedsheet.load.drive import drive
 
-#: Clients are exact while the median that they see is off the truth by at most this share.
-OFF = 0.05
+#: Clients are exact while each of these percentiles is above the truth by at most such a share.
+OFF = {0.5: 0.05, 0.9: 0.1}
 #: A row's p50 is near the floor below so many floors: above it, the ruler's part is less than a tenth.
 NEAR = 10.0
 _ENGINE, _DELAY = "speedsheet.testing.null:ENGINE", "DELAY_US"
 _FLOOR_S, _STEP_S = 0.5, 0.12
 #: Calls per second that are asked, two steps to the double.
-_ASKED_PER_S = tuple(10_000 * 2 ** (step / 2) for step in range(8))
+_ASKED_PER_S = tuple(12_000 * 2 ** (step / 2) for step in range(7))
 _TRIES = 2
-_known: dict[int, Floor] = {}
+KNOWN: dict[int, Floor] = {}
 
 
 def floor_at(thread_num: int, work: Callable[[str, Mapping[str, Any]], dict[str, Any]]) -> Floor | None:
     """Return the ruler at `thread_num` clients: measured once in a run, in a worker; null where that fails."""
-    if thread_num not in _known:
+    if thread_num not in KNOWN:
         try:
-            _known[thread_num] = Floor(**work("ruler", {"thread_num": thread_num}))
+            KNOWN[thread_num] = Floor(**work("ruler", {"thread_num": thread_num}))
         except RowFailed:
             return None
-    return _known[thread_num]
+    return KNOWN[thread_num]
 
 
 def ruler(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -73,16 +74,17 @@ def ruler(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One delay: the median of one client alone, that of all clients at once, and the calls per second of these."""
+    """One delay: percentiles of one client alone and of all at once, in the order of `OFF`, and the latter's rate."""
 
-    alone_us: float
-    together_us: float
+    alone_us: tuple[float, ...]
+    together_us: tuple[float, ...]
     calls_per_s: float
 
     @property
     def exact(self) -> bool:
         """Whether the clients see what is true."""
-        return self.together_us <= self.alone_us * (1 + OFF)
+        pairs = zip(self.alone_us, self.together_us, OFF.values(), strict=True)
+        return all(together <= alone * (1 + off) for alone, together, off in pairs)
 
 
 def exact_calls_per_s(delays_us: Sequence[float], measure: Callable[[float], Step]) -> float | None:
@@ -102,16 +104,24 @@ def exact_calls_per_s(delays_us: Sequence[float], measure: Callable[[float], Ste
 
 
 def near_floor(row: Measurement) -> tuple[Finding, ...]:
-    """Say of a measured row how much of its latency may be the ruler's, where that is more than a tenth."""
+    """Say of a measured row how much of its latency may be the ruler's, where that is more than a tenth.
+
+    Of a row whose clients make more calls than are exact, and could be divided no further, say that too.
+    """
     p50_ms, floor = row.latency_ms.p50 or row.latency_ms.mean, row.floor
-    if p50_ms is None or floor is None or p50_ms * 1000 >= NEAR * floor.p50_us:
+    if p50_ms is None or floor is None:
         return ()
-    text = (
-        f"a request of an empty engine takes {floor.p50_us:.2g} us here, and this row's p50 is {p50_ms * 1000:.3g} us: "
-        f"up to {min(1.0, floor.p50_us / p50_ms / 1000) * 100:.0f} % of its latency may be the ruler's; "
-        "give it a larger --batch"
-    )
-    return (Finding("near_floor", text),)
+    if p50_ms * 1000 < NEAR * floor.p50_us:
+        share = min(1.0, floor.p50_us / p50_ms / 1000)
+        return (Finding("near_floor", f"a request of an empty engine takes {floor.p50_us:.2g} us here, and this row's "
+                        f"p50 is {p50_ms * 1000:.3g} us: up to {share * 100:.0f} % of its latency may be the ruler's; "
+                        "give it a larger --batch"),)  # fmt: skip
+    calls_per_s = (row.throughput_samples_per_s.value or 0.0) / row.batch_size / row.client_processes
+    if floor.exact_calls_per_s is None or calls_per_s <= floor.exact_calls_per_s:
+        return ()
+    return (Finding("near_floor", f"clients of one process are exact up to {floor.exact_calls_per_s:.0f} calls per "
+                    f"second, and these make {calls_per_s:.0f}: their wait for each other is in the latency; give it "
+                    "a larger --batch, or fewer --threads"),)  # fmt: skip
 
 
 class _Null:
@@ -131,9 +141,12 @@ class _Null:
     def step(self, clients: int, delay_us: float) -> Step:
         """Compare all clients with one alone, for the same delay."""
         alone, together = (self.driven(count, delay_us, _STEP_S) for count in (1, clients))
-        alone_us, together_us = (float(np.median(samples.latency_ns)) / 1000 for samples in (alone, together))
         window_s = (together.close_ns - together.open_ns) / NS_PER_S
-        return Step(alone_us, together_us, together.latency_ns.size / window_s)
+        return Step(_percentiles(alone), _percentiles(together), together.latency_ns.size / window_s)
+
+
+def _percentiles(samples: Samples) -> tuple[float, ...]:
+    return tuple(float(value) / 1000 for value in np.quantile(samples.latency_ns, list(OFF)))
 
 
 def _artifact(folder: Path) -> Artifact:
