@@ -2,8 +2,9 @@
 
 A run must not flag itself: many clients on few cores make run-queue wait, involuntary switches and processor pressure
 of their own. So signals of what others do, or what the machine withholds, have limits of their own, which hold where
-every window is disturbed; signals that the run's own load moves count only far outside the run's other windows, by
-their median and its absolute deviation (Hampel 1974: the spread that half the windows cannot spoil).
+every window is disturbed; signals that the run's own load moves count only far outside the run's other windows (by
+their median and its absolute deviation, the spread that half the windows cannot spoil: Hampel 1974), and only where two
+of them agree: threads that come to share a core raise the pressure for seconds, and nobody else is there.
 `python benchmarks/interference.py` counts what these limits find and what they flag in vain.
 """
 
@@ -20,20 +21,21 @@ from speedsheet.core.measurement import Interference
 
 Window = Mapping[str, float | None]
 
-#: Others on the same machine: this share of its cores, since any of them may be one that the run needs, but no more
-#: than a quarter of a core, which is what a busy process gets even among 16 clients on two cores or 64 on sixteen.
-_OTHERS_SHARE, _OTHERS_CORES = 0.02, 0.25
+#: Others on the same machine: this share of its cores, since any of them may be one that the run needs. A run alone on
+#: two cores shows up to 0.06 cores of interrupts and kernel threads; a process that is busy half of the time gets 0.09
+#: beside 16 clients. At most a quarter of a core: a busy process gets more on any larger machine.
+_OTHERS_SHARE, _OTHERS_CORES = 0.035, 0.25
 #: Above these a window is disturbed, whatever its neighbours are like.
 LIMITS: Mapping[str, float] = {
     "memory_pressure_share": 0.05,
     "io_pressure_share": 0.2,
     "throttled_share": 0.01,
-    "steal_share": 0.02,
+    "steal_share": 0.05,
 }
 #: Below this distance from its own limit a processor slows itself down.
 _HEADROOM_C = 2.0
 #: So many windows tell what is usual in a run; so many robust standard deviations from it are not.
-_USUAL_WINDOWS, _DEVIATIONS = 5, 6.0
+_USUAL_WINDOWS, _DEVIATIONS, _AGREE = 5, 6.0, 2
 _NORMAL = 1.4826  # the standard deviation of a normal distribution whose median absolute deviation is one
 
 
@@ -54,8 +56,9 @@ _UNUSUAL: Mapping[str, _Unusual] = {
     "run_queue_wait_share": _Unusual(1, 0.0, 0.1),
     "involuntary_switches_per_s": _Unusual(1, 1.0, 100.0),
     "cpu_pressure_share": _Unusual(1, 0.0, 0.2),
-    "clock_mhz": _Unusual(-1, 0.05, 0.0),
 }
+#: A clock is moved by heat and by other cores' work, and hardly by our own load: it counts alone.
+_SLOWER = _Unusual(-1, 0.05, 0.0)
 
 
 def flags(windows: Sequence[Window], cores: int) -> list[tuple[str, ...]]:
@@ -64,15 +67,17 @@ def flags(windows: Sequence[Window], cores: int) -> list[tuple[str, ...]]:
     `windows` are what `host.signals.between` tells of consecutive windows of one run, `cores` the processors of the
     machine. A signal that is null says nothing.
     """
-    usual = {name: _far(windows, name, rule) for name, rule in _UNUSUAL.items()}
+    unusual = {name: _far(windows, name, rule) for name, rule in _UNUSUAL.items()}
+    slower = _far(windows, "clock_mhz", _SLOWER)
     limits = {**LIMITS, "others_cpu_cores": min(_OTHERS_SHARE * cores, _OTHERS_CORES)}
     found = []
     for place, window in enumerate(windows):
         over = [name for name, limit in limits.items() if (window.get(name) or 0.0) > limit]
         headroom_c = window.get("temperature_headroom_c")
         hot = ["temperature_headroom_c"] if headroom_c is not None and headroom_c < _HEADROOM_C else []
-        far = [name for name, where in usual.items() if where[place]]
-        found.append((*over, *hot, *far))
+        slow = ["clock_mhz"] if slower[place] else []
+        far = [name for name, where in unusual.items() if where[place]]
+        found.append((*over, *hot, *slow, *(far if len(far) >= _AGREE else [])))
     return found
 
 
