@@ -7,6 +7,7 @@ nothing, and name filters that are loaded as plug-ins. Weights need none of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def _objection(file: Any, most_bytes: int) -> str | None:
     for objects, (name, item) in enumerate(_walk(file)):
         if item is None:
             return f"{quoted(name)} is a link to another place or file"
-        attributes += sum(item.attrs.get_id(key).get_storage_size() for key in item.attrs)
+        attributes += sum(_size(item.attrs.get_id(key)) for key in item.attrs)
         if attributes > _MAX_ATTRIBUTE_BYTES or objects > _MAX_OBJECTS:
             return f"holds more than {_MAX_OBJECTS} objects, or {_MAX_ATTRIBUTE_BYTES >> 20} MiB of attributes"
         if isinstance(item, h5py.Dataset):
@@ -58,6 +59,10 @@ def _objection(file: Any, most_bytes: int) -> str | None:
         elif not isinstance(item, h5py.Group):
             return f"{quoted(name)} is neither an array nor a group"
     return None
+
+
+def _size(attribute: Any) -> int:
+    return 0 if attribute.shape is None else prod(attribute.shape) * int(attribute.dtype.itemsize)
 
 
 def _walk(file: Any) -> Iterator[tuple[str, Any]]:

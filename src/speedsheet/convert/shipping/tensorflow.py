@@ -98,6 +98,8 @@ class Keras:
         """Read weights alone, from .weights.h5 or the older .h5; a saved model's configuration is never looked at."""
         held = sum(4 * prod(variable.shape) for variable in model.variables)
         check_hdf5(weights, _ROOM * held + _SPARE_BYTES, _save(self.name))
+        for variable in _variables(model).values():  # Keras passes over layers that a file has not, with a warning
+            variable.assign(np.full(variable.shape, np.nan, np.float32))
         try:
             model.load_weights(weights)
         except (ValueError, KeyError, TypeError, OSError, RuntimeError, IndexError, AttributeError) as error:
@@ -105,8 +107,8 @@ class Keras:
             raise BadInput(what, where=str(weights), do=_save(self.name)) from error
         for path, value in self.values(model).items():
             if not np.isfinite(value).all():
-                what = f"variable {quoted(path)} holds values that are not finite"
-                raise BadInput(what, where=str(weights), do="train it again, or take an earlier checkpoint")
+                what = f"variable {quoted(path)} is not in the file, or holds values that are not finite"
+                raise BadInput(what, where=str(weights), do=_save(self.name))
 
     def versions(self) -> dict[str, str]:
         """Say which releases build and convert here."""
