@@ -20,7 +20,9 @@ import random
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+import timeit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +50,7 @@ _ALONE_CORES = 0.03
 #: So much of a window with the neighbour is all of it.
 _WHOLE = 0.95
 _SIMULATED = 2000
+_THREADS, _READINGS = 30, 500
 _HERE = Path(__file__).parent.parent
 #: Spins for so many seconds, of each tenth of a second this share.
 _SPIN = """
@@ -252,6 +255,18 @@ def counted(done: Sequence[Run]) -> str:
     ])  # fmt: skip
 
 
+def cost() -> str:
+    """Say what one reading takes, in a process of so many threads as clients and engine have."""
+    done = threading.Event()
+    threads = [threading.Thread(target=done.wait, daemon=True) for _ in range(_THREADS)]
+    for thread in threads:
+        thread.start()
+    taken_us = sorted(timeit.repeat(read, number=1, repeat=_READINGS))
+    done.set()
+    middle, most = taken_us[_READINGS // 2] * 1e6, taken_us[_READINGS * 99 // 100] * 1e6
+    return f"One reading of all signals with {_THREADS} threads: p50 {middle:.0f} us, p99 {most:.0f} us."
+
+
 def _host() -> str:
     facts = host_facts()
     return f"{facts['cpu']}, {facts['cores_logical']} cores, {facts['virtualisation']}, {facts['kernel']}"
@@ -261,6 +276,8 @@ _DOCUMENT = """# The ledger of interference, counted
 
 Written by `python benchmarks/interference.py --trust --runs {rounds}` on {date}, {host}.
 Runs of {seconds:.0f} s; the neighbour is one process, beside the run for {beside:.0f} s of it.
+
+{cost}
 
 ## Real runs that were reported
 {real}
@@ -289,12 +306,12 @@ def main() -> None:
     if asked.trust:
         text = _DOCUMENT.format(
             rounds=asked.runs, date=time.strftime("%Y-%m-%d"), host=_host(), seconds=asked.seconds, beside=_BESIDE_S,
-            real=counted(done), recorded=recorded().host, simulated=_SIMULATED, table=table,
+            cost=cost(), real=counted(done), recorded=recorded().host, simulated=_SIMULATED, table=table,
         )  # fmt: skip
         (_HERE / "docs/trust-interference.md").write_text(text, encoding="utf-8")
         print(text)
     else:
-        print(table)
+        print(f"{_host()}\n{cost()}\n\n{table}")
 
 
 if __name__ == "__main__":

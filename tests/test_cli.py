@@ -156,6 +156,9 @@ WRONG = {
     "models resnet5": ("no model is called 'resnet5'", "did you mean resnet50"),
     "models --jsn": ("no option --jsn", "--json"),
     "engines x": ("x", "speedsheet engines --help"),
+    "clocks lokc": ("lokc", "speedsheet clocks --help"),
+    "clocks lock": ("FREQ", "missing"),
+    "clocks lock fast": ("'fast' is not a frequency", "2.4GHz"),
 }
 
 
@@ -220,7 +223,7 @@ def test_help_waits_for_nothing_heavy() -> None:
         assert "speedsheet" in done.stdout
 
 
-@pytest.mark.parametrize("verb", ["sheet", "run", "models", "engines"])
+@pytest.mark.parametrize("verb", ["sheet", "run", "models", "engines", "clocks"])
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Help goes to standard output and is no error; every option says what it is for."""
     assert main([verb, "--help"]) == 0
