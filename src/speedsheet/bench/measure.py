@@ -33,7 +33,7 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     plan = LoadPlan(**job["plan"])
     feeds, answers = prepared.feeds(), prepared.answers()
     say(f"loading on {job['engine']}", None, None)
-    loaded = _load(job["engine"], prepared, setup)
+    loaded = load(job["engine"], prepared, setup)
     clients = bind(loaded.session, plan, feeds, answers, job["carry"])
     say("first inference", None, None)
     first_ms = _elapsed_ms(clients.calls[0][0].request.run)
@@ -42,7 +42,7 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     samples = drive(plan, runs, lambda done, left: say(f"measuring on {job['engine']}", done, left))
     peak_rss_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     say("judging the outputs", None, None)
-    verdict = _verdict(prepared, clients, samples, answers, setup, job["row"]["precision_executed"])
+    verdict = verdict_of(prepared, clients, samples, answers, setup, job["row"]["precision_executed"])
     row = replace(
         Measurement.from_json(job["row"]),
         engine_settings=dict(loaded.session.settings), load_ms=loaded.load_ms, compile_ms=loaded.compile_ms,
@@ -60,20 +60,22 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Loaded:
+class Loaded:
+    """A session, and how long reading and compiling took."""
+
     session: Session
     load_ms: float
     compile_ms: float
 
 
-def _load(engine: str, prepared: Prepared, setup: Setup) -> _Loaded:
+def load(engine: str, prepared: Prepared, setup: Setup) -> Loaded:
     """Load with the product's own stopwatch; the library is imported before it starts."""
     plugins.probe(engine)
     marks: list[int] = []
     began = time.perf_counter_ns()
     session = plugins.engine(engine).load(prepared.artifact, setup, lambda: marks.append(time.perf_counter_ns()))
     ended = time.perf_counter_ns()
-    return _Loaded(session, (ended - began) / NS_PER_MS, (ended - (marks or [began])[-1]) / NS_PER_MS)
+    return Loaded(session, (ended - began) / NS_PER_MS, (ended - (marks or [began])[-1]) / NS_PER_MS)
 
 
 def _elapsed_ms(call: Any) -> float:
@@ -82,10 +84,11 @@ def _elapsed_ms(call: Any) -> float:
     return (time.perf_counter_ns() - began) / NS_PER_MS
 
 
-def _verdict(
+def verdict_of(
     prepared: Prepared, clients: Clients, samples: Samples, answers: Sequence[Arrays], setup: Setup,
     executed: Mapping[str, float] | None,
 ) -> Verdict:  # fmt: skip
+    """Judge what the clients' requests hold after the run that `samples` tells of."""
     shares = executed or {setup.precision: 1.0}
     # an int8 graph has int8's rounding in it, whatever type then computes with it
     precision = "int8" if prepared.quantisation else max(shares, key=shares.__getitem__)

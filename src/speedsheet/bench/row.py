@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,30 @@ def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float |
         return records.seal(desk.store, row.failed(str(error)), None, conditions)
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What can be measured: the row as far as it is known, its worker's job, and its conditions."""
+
+    row: Measurement
+    job: Mapping[str, Any]
+    conditions: Mapping[str, Any]
+
+
+def readied(request: RowRequest, desk: Desk, tell: Tell) -> Ready:
+    """Do all for a row but measure it: prepare, audit, choose. Raises RowFailed, and UsageError."""
+
+    def work(task: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        return call(task, job, tell=tell, stall_limit_s=desk.stall_limit_s)
+
+    prepared = Prepared.from_json(work("prepare", {"request": request_to_json(request)}))
+    engines = engines_for(request)
+    row = _described(asked_row(request), request, prepared)
+    conditions = _conditions(request, prepared, engines)
+    choice = _chosen(request, prepared, _setups(request, row, engines), row, _Bench(work, desk, conditions))
+    row = _with_choice(row.noting(*_free(choice.candidate, prepared)), choice, request, prepared)
+    return Ready(row, _job(request, prepared, choice.candidate, row), conditions)
+
+
 def asked_row(request: RowRequest) -> Measurement:
     """Return the row as far as the request alone tells it."""
     workload = None if request.own else plugins.workload(request.model)
@@ -93,12 +117,7 @@ def _measured(
     request: RowRequest, prepared: Prepared, engines: list[EngineInfo], row: Measurement, bench: _Bench
 ) -> Measurement:
     """Choose and measure; with `auto`, an engine that fails here gives way to the next one."""
-    cores = allowed_cores()
-    setups = [
-        (info, setup_for(info, request, asked=row.precision, batch_size=row.batch_size,
-                         thread_num=row.thread_num, cores=cores))
-        for info in engines
-    ]  # fmt: skip
+    setups = _setups(request, row, engines)
     lost: tuple[Finding, ...] = ()
     while True:
         choice = _chosen(request, prepared, setups, row, bench)
@@ -117,6 +136,14 @@ def _measured(
             return done
         lost = (*lost, rejected(choice.candidate.info, done.error or "failed"))
         setups = [pair for pair in setups if pair[0].name != choice.candidate.info.name]
+
+
+def _setups(request: RowRequest, row: Measurement, engines: Sequence[EngineInfo]) -> list[tuple[EngineInfo, Setup]]:
+    asked, batch_size, thread_num, cores = row.precision, row.batch_size, row.thread_num, allowed_cores()
+    return [
+        (info, setup_for(info, request, asked=asked, batch_size=batch_size, thread_num=thread_num, cores=cores))
+        for info in engines
+    ]
 
 
 def _chosen(

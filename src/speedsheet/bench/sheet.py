@@ -55,7 +55,7 @@ def measure_sheet(
     anything is built where that can be known, and never once a row is done. `finished` is told each row as it ends.
     On Ctrl-C, or when the budget is spent, the rows not measured are returned as skipped.
     """
-    macs = [_check(request, budget_s) for request in requests]
+    macs = [check(request, budget_s) for request in requests]
     judge_version()
     run = _Run(Desk(store, stall_limit_s, resume, quick), listen, time.monotonic(), budget_s)
     rows: dict[int, Measurement] = {}
@@ -152,7 +152,7 @@ def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> 
     return window_s + around_s * len(requests)
 
 
-def _check(request: RowRequest, budget_s: float | None) -> float:
+def check(request: RowRequest, budget_s: float | None = None) -> float:
     """Refuse what cannot be measured, before anything is built; return the row's work in multiply-accumulates."""
     if request.precision not in {None, AS_IS, *PRECISIONS}:
         raise UsageError(f"no precision is called {request.precision!r}", do=f"known: {', '.join(PRECISIONS)}")

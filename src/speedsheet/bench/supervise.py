@@ -43,9 +43,9 @@ def call(
         try:
             return _converse(process, job, tell, stall_limit_s, deadline_s)
         except (EOFError, BrokenPipeError):
-            raise WorkerDied(_cause(process.wait(), stderr)) from None
+            raise WorkerDied(cause(process.wait(), stderr)) from None
         finally:
-            _kill(process)
+            kill(process)
 
 
 def _converse(
@@ -54,7 +54,7 @@ def _converse(
     assert process.stdin
     assert process.stdout
     messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_read, args=(process.stdout, messages), daemon=True).start()
+    threading.Thread(target=read, args=(process.stdout, messages), daemon=True).start()
     process.stdin.write(json.dumps(job).encode())
     process.stdin.close()
     stage, moved, last = "starting", time.monotonic(), ("", None)
@@ -76,26 +76,28 @@ def _converse(
             result: dict[str, Any] = message["result"]
             return result
         if "error" in message:
-            raise _rebuilt(message["error"])
+            raise rebuilt(message["error"])
         news = message["stage"], message["done"]
         moved = time.monotonic() if news != last else moved
         last, stage = news, message["stage"]
         tell(stage, message["done"], message["left"])
 
 
-def _read(stream: IO[bytes], messages: queue.SimpleQueue[bytes]) -> None:
+def read(stream: IO[bytes], messages: queue.SimpleQueue[bytes]) -> None:
+    """Put every line that a process says into `messages`, and an empty one at its end."""
     for line in stream:
         messages.put(line)
     messages.put(b"")
 
 
-def _rebuilt(error: Mapping[str, str]) -> SpeedsheetError:
+def rebuilt(error: Mapping[str, str]) -> SpeedsheetError:
+    """Return the error that a process has told of."""
     kind = getattr(errors, error["kind"], RowFailed)
     rebuilt: SpeedsheetError = kind(error["what"], where=error["where"], do=error["do"])
     return rebuilt
 
 
-def _cause(code: int, stderr: IO[bytes]) -> str:
+def cause(code: int, stderr: IO[bytes]) -> str:
     """Say how a worker ended: its signal or exit code, and the last it said."""
     stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - 4096))
     said = [line.strip() for line in stderr.read().decode(errors="replace").splitlines() if line.strip()]
@@ -107,7 +109,8 @@ def _cause(code: int, stderr: IO[bytes]) -> str:
     return f"the worker was killed by {name}{memory}{words}"
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process and all that it has started."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -14,6 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,11 @@ def main() -> int:
             said[stage] = time.monotonic()
             reply({"stage": stage, "done": done, "left": left})
 
+    def answer(said: Mapping[str, Any]) -> None:
+        reply({"answer": said})
+
     try:
-        reply({"result": _task(sys.argv[1])(json.load(sys.stdin), say)})
+        reply({"result": _task(sys.argv[1], answer)(_hear(), say)})
     except SpeedsheetError as error:
         kind = type(error).__name__
         reply({"error": {"kind": kind, "what": error.what, "where": error.where, "do": error.do}})
@@ -55,13 +59,23 @@ def main() -> int:
     os._exit(0)  # engines' threads and destructors have nothing more to say
 
 
-def _task(name: str) -> Callable[[Mapping[str, Any], Say], dict[str, Any]]:
+def _hear() -> dict[str, Any]:
+    """Wait for one line of the parent: the job, and for some tasks what comes after it."""
+    said: dict[str, Any] = json.loads(sys.stdin.readline())
+    return said
+
+
+def _task(name: str, answer: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any], Say], dict[str, Any]]:
     if name == "prepare":
         from speedsheet.bench.prepare import prepare as task
     elif name == "audit":
         from speedsheet.bench.audit import audit as task
     elif name == "ruler":
         from speedsheet.bench.ruler import ruler as task
+    elif name == "blocks":
+        from speedsheet.bench.blocks import blocks
+
+        task = partial(blocks, hear=_hear, answer=answer)
     else:
         from speedsheet.bench.measure import measure as task
     return task

@@ -47,9 +47,9 @@ def measured(requests: Sequence[RowRequest], options: Options, front: FrontMatte
         raise UsageError(
             f"standard output cannot write the letters of --lang {words.lang}", do="set PYTHONIOENCODING=utf-8"
         )
-    folder = _writable(options.out or data_folder())
+    folder = writable(options.out or data_folder())
     for request in requests:
-        _refuse(request)
+        refuse(request)
     with view(told, quiet=shape == "json") as live:
         sheet = (measure or bench())(
             requests,
@@ -104,7 +104,8 @@ def _print(document: Document, shape: str, out: screen.Screen) -> None:
     out.stream.flush()
 
 
-def _writable(folder: Path) -> Path:
+def writable(folder: Path) -> Path:
+    """Return the folder, made where it is not there. Raises UsageError where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -116,7 +117,7 @@ def _writable(folder: Path) -> Path:
     return folder.absolute()
 
 
-def _refuse(request: RowRequest) -> None:
+def refuse(request: RowRequest) -> None:
     """Raise UsageError for models and files that are not there; what is in them is for the bench to judge."""
     if request.own:
         _file(Path(request.model), BadModel("no such file", where=request.model, do="give the path of an .onnx file"))

@@ -148,7 +148,8 @@ class LiveView:
 
 
 def _heading(progress: Progress) -> str:
-    return f"{progress.row}/{progress.rows} {clean(progress.label)} · {clean(progress.stage)}"
+    place = f"{progress.row}/{progress.rows} " if progress.rows else ""
+    return f"{place}{clean(progress.label)} · {clean(progress.stage)}"
 
 
 def _bar(progress: Progress, cells: int) -> list[str]:

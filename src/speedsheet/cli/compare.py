@@ -1,0 +1,115 @@
+"""`speedsheet compare --live A B`: which of two is faster, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from speedsheet.cli.options import (
+    COUNT,
+    DEBUG,
+    DURATION,
+    INPUT,
+    PAIR,
+    PRECISION,
+    SEED,
+    SHARE,
+    mapping,
+)
+
+if TYPE_CHECKING:
+    from speedsheet.core.comparison import Comparison
+
+_INTERRUPTED = 130
+
+
+@click.command("compare")
+@click.argument("sides", metavar="A B", nargs=-1)
+@click.option("--live", is_flag=True, help="Measure both sides now, in turn.")
+@click.option("--time", "time_s", type=DURATION, default=60.0, metavar="60s", help="Measuring in all; 60s by default.")
+@click.option("--precision-target", "target", type=SHARE, metavar="1%", help="End as soon as the ratio's ± is this.")
+@click.option("--engine", metavar="auto|NAME", help="Engine of both sides; auto takes the best for each.")
+@click.option("--device", metavar="NAME", help="A device of that engine.")
+@click.option("--set", "settings", type=PAIR, multiple=True, metavar="KEY=VALUE", help="A setting of the engine.")
+@click.option("--precision", type=PRECISION, metavar="NAME", help="fp32, fp16, bf16, int8; as-is: the file's own.")
+@click.option("--strict-precision", is_flag=True, help="Fail a side where another precision ran than was asked.")
+@click.option("--batch", type=COUNT, metavar="N", help="Samples in a request.")
+@click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num).")
+@click.option("--seed", type=SEED, default=920, metavar="N", help="Seed of the order of blocks and of the inputs.")
+@click.option("--input", "inputs", type=INPUT, multiple=True, metavar="NAME=SHAPE:DTYPE[:LOW:HIGH]",
+              help="An input of your own models, once per input.")  # fmt: skip
+@click.option("--data", type=click.Path(path_type=Path), metavar="FILE.npz", help="Inputs by name, samples first.")
+@click.option("--reference", type=click.Path(path_type=Path), metavar="FILE.onnx",
+              help="The FP32 model whose outputs are the right ones.")  # fmt: skip
+@click.option("--carry", type=PAIR, multiple=True, metavar="OUT=IN", help="An output that is the next request's input.")
+@click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
+              help="A side that says nothing for so long is ended; 300s by default.")  # fmt: skip
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the comparison is kept.")
+@click.option("--json", "as_json", is_flag=True, help="Nothing but JSON on standard output.")
+@DEBUG
+def verb(sides: tuple[str, ...], live: bool, **given: Any) -> int:
+    r"""Say whether B is faster than A, by how much, and how sure that is.
+
+    A and B are models, and behind an @ what is particular: an engine, a precision, or KEY=VALUE (engine, device,
+    precision, batch, threads; any other key is a setting of the engine). B without a model is A with that changed.
+
+    \b
+      speedsheet compare --live resnet50@openvino,fp32 @bf16
+      speedsheet compare --live resnet50@openvino @onnxruntime --batch 1 --threads 1
+      speedsheet compare --live old.onnx new.onnx
+      speedsheet compare --live bert_128@openvino @NUM_STREAMS=1
+    """
+    from speedsheet.cli.sides import EXAMPLE
+    from speedsheet.core.errors import UsageError
+
+    if not live:
+        raise UsageError("records cannot be compared yet", do=f"measure both sides now: {EXAMPLE}")
+    return _compared(sides, given)
+
+
+def _compared(sides: tuple[str, ...], given: dict[str, Any]) -> int:
+    from speedsheet.bench.live import compare_live
+    from speedsheet.cli import screen
+    from speedsheet.cli.measuring import refuse, writable
+    from speedsheet.cli.sides import read_sides
+    from speedsheet.cli.view import view
+    from speedsheet.core.request import RowRequest
+    from speedsheet.records.places import data_folder
+
+    base = RowRequest(
+        "",
+        given["engine"] or "auto", given["device"], given["precision"], given["batch"], given["threads"],
+        settings=mapping("--set", given["settings"]), inputs=given["inputs"], data=given["data"],
+        reference=given["reference"], carry=mapping("--carry", given["carry"]),
+        strict_precision=given["strict_precision"], seed=given["seed"],
+    )  # fmt: skip
+    asked = read_sides(sides, base)
+    for request in asked:
+        refuse(request)
+    folder = writable(given["out"] or data_folder())
+    told = screen.errors()
+    with view(told, quiet=given["as_json"]) as watching:
+        found = compare_live(
+            asked, store=folder / "comparisons", time_s=given["time_s"], target=given["target"], seed=given["seed"],
+            stall_limit_s=given["stall_limit_s"], listen=watching.listen,
+        )  # fmt: skip
+    _print(found, as_json=given["as_json"])
+    return {"ok": 0, "failed": 1, "interrupted": _INTERRUPTED}[found.status]
+
+
+def _print(found: Comparison, *, as_json: bool) -> None:
+    from rich.text import Text
+
+    from speedsheet.cli import screen
+    from speedsheet.sheets import as_comparison
+    from speedsheet.sheets.letters import to_ascii
+
+    out = screen.output()
+    if as_json:
+        out.write(as_comparison.render_json(found))
+        return
+    said, _, rest = as_comparison.render(found, out.width).partition("\n\n")
+    out.show(Text(to_ascii(said) if out.ascii_only else said, "bold"))
+    out.write(f"\n{rest}\n")
