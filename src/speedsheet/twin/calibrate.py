@@ -18,6 +18,7 @@ from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.families import CALIBRATED
 from speedsheet.twin.fit import STARTS, Fit, FitRow, Stack, fit, predict
 from speedsheet.twin.folds import SPLITS, Candidates, crossed, mean_error, nested, worst_error
+from speedsheet.twin.network import binding_of, card_network, closed_form
 from speedsheet.twin.types import Structure, TwinParams
 
 Floats = NDArray[np.float64]
@@ -101,7 +102,7 @@ def _row(
         leave_model_out=at(left["leave_model_out"][place]), leave_family_out=at(left["leave_family_out"][place]),
         nested=at(chosen[place]), low=predicted / band, high=predicted * band,
         held=predicted / band <= row.throughput <= predicted * band,
-        binding=max(spent.breakdown_us, key=lambda cause: spent.breakdown_us[cause]),
+        binding=binding_of(spent, closed_form(card_network(device, fitted, spent), row.thread_num)),
         shares=shares(spent.breakdown_us),
     )  # fmt: skip
 

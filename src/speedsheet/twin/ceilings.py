@@ -35,13 +35,18 @@ class Bound:
 class Flip:
     """What must be true for a figure to hold: a `code` with its number, said in English by `text`.
 
-    `holds` says whether it is true of what the device file and the graph state.
+    `margin` is the ceiling over the figure: below 1 it is not true of what the device file and the graph state.
     """
 
     code: str
     value: float
     text: str
-    holds: bool
+    margin: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is true of what is stated."""
+        return self.margin * (1 + _PRINTED) >= 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,45 +100,40 @@ def flips(
     """Return what each resource must be for a figure to hold, the tightest first."""
     limit = ceiling(piece, device, batch_size=batch_size, precision=precision)
     each = published / cards
-    said = [
-        flip
-        for bound in sorted(limit.bounds, key=lambda bound: bound.throughput)
-        for flip in _flips(bound, piece, device, each, precision, not above(each, bound.throughput))
-    ]
-    return tuple(said)
+    ordered = sorted(limit.bounds, key=lambda bound: bound.throughput)
+    return tuple(flip for bound in ordered for flip in _flips(bound, piece, device, each, precision))
 
 
-def _flips(
-    bound: Bound, piece: Workpiece, device: DeviceSpec, published: float, precision: str, holds: bool
-) -> list[Flip]:
-    ratio = published / max(bound.throughput, 1e-12)
+def _flips(bound: Bound, piece: Workpiece, device: DeviceSpec, published: float, precision: str) -> list[Flip]:
+    margin = bound.throughput / published
     if bound.resource == LINK_IN:
-        link = device["link_in"]
-        rate = published * piece.input_bytes / piece.samples
-        fp32 = int(link * (1 + _PRINTED) / published / _FP32_BYTES)
-        wide = link / rate * piece.input_bytes / max(piece.input_elements, 1)
-        said = [
-            Flip("fp32_inputs", fp32, f"holds only with at most {fp32} FP32 inputs per sample", holds),
-            Flip("link_gb_per_s", rate / 1e9, f"needs {rate / 1e9:.3g} GB/s of host link", holds),
-        ]
-        narrower = Flip("input_bytes", wide, f"needs inputs of at most {wide:.3g} bytes an element", holds)
-        return said if holds else [said[0], narrower, said[1]]
+        return _link_flips(piece, device, published, margin)
     if bound.resource == MEMORY:
-        needed = ratio * device["ddr_bandwidth"] / 1e9
-        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR", holds)]
+        needed = device["ddr_bandwidth"] / margin / 1e9
+        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR", margin)]
     if bound.resource == LINK_OUT:
-        needed = ratio * (device.get("link_out") or inf) / 1e9
-        return [Flip("link_out_gb_per_s", needed, f"needs {needed:.3g} GB/s of host link for outputs", holds)]
-    return [_peak_flip(piece, device, published, precision, holds)]
-
-
-def _peak_flip(piece: Workpiece, device: DeviceSpec, published: float, precision: str, holds: bool) -> Flip:
-    """The clock at which every multiplier would be busy; the share of the peak where no clock is stated."""
+        needed = device["link_out"] / margin / 1e9
+        return [Flip("link_out_gb_per_s", needed, f"needs {needed:.3g} GB/s of host link for outputs", margin)]
     share = published * piece.macs / piece.samples / (device.peak_macs_per_s(precision) or inf)
     if device.get("clock") is None:
-        return Flip("peak_percent", share * 100, f"needs {share * 100:.3g} % of the peak", holds)
+        return [Flip("peak_percent", share * 100, f"needs {share * 100:.3g} % of the peak", margin)]
     clock = share * device.clock_hz / 1e9
-    return Flip("clock_ghz", clock, f"needs {clock:.3g} GHz with every multiplier busy", holds)
+    return [Flip("clock_ghz", clock, f"needs {clock:.3g} GHz with every multiplier busy", margin)]
+
+
+def _link_flips(piece: Workpiece, device: DeviceSpec, published: float, margin: float) -> list[Flip]:
+    """How many inputs the link carries at that rate, how wide they may be, and how fast the link must be."""
+    link = device["link_in"]
+    fp32 = int(link * (1 + _PRINTED) / published / _FP32_BYTES)
+    elements = piece.input_elements / piece.samples
+    said = f"holds only with at most {fp32} FP32 inputs per sample (it has {elements:.0f})"
+    wide = link / published / max(elements, 1)
+    rate = published * piece.input_bytes / piece.samples / 1e9
+    return [
+        Flip("fp32_inputs", fp32, said, margin),
+        Flip("input_bytes", wide, f"or with inputs of at most {wide:.3g} bytes an element", margin),
+        Flip("link_gb_per_s", rate, f"or with {rate:.3g} GB/s of host link", margin),
+    ]
 
 
 def _overclock(device: DeviceSpec) -> float:

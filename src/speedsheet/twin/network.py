@@ -114,6 +114,13 @@ class Flow:
     utilisation: Mapping[str, float]
 
 
+def binding_of(cost: RequestCost, flow: Flow) -> str:
+    """Return what limits a flow: the station, and within a cluster the cause that takes most of a request's time."""
+    if flow.binding != CLUSTERS:
+        return flow.binding
+    return max(cost.breakdown_us, key=lambda cause: cost.breakdown_us[cause])
+
+
 def closed_form(network: Network, thread_num: int, *, cv: float = 0.0) -> Flow:
     """Return the flow of `thread_num` circulating clients; `cv` is the coefficient of variation of every service.
 
