@@ -25,7 +25,7 @@ _COLUMNS = ("model", "precision", "batch_size", "thread_num", "published", "expe
 _NUMBERS = frozenset({"batch_size", "thread_num", "published", "expected", "band", "ceiling", "us", "share"})
 _GAP, _INDENT = "  ", "  "
 _STYLES = {"optimistic": "yellow", "impossible": "bold red"}
-_COSTLIEST, _BAR = 10, 40
+_COSTLIEST, _BAR, _BESIDE_BAR = 10, 40, 26
 _LEAST_SHARE = 0.005
 #: Findings that stand with their row; the others hold for the whole table, and its head says them.
 _TOLD = frozenset({"unknown_operators", "unsaturated", "below_band"})
@@ -194,7 +194,7 @@ def _bars(spent: RequestCost, words: TwinWords, room: int) -> list[Text]:
     shown = [(words.resources[cause], us, us / spent.cluster_us) for cause, us in causes if us > 0]
     shown = [item for item in shown if item[2] >= _LEAST_SHARE]
     name = max(cell_len(item[0]) for item in shown)
-    longest = max(min(_BAR, room - name - 24), 4)
+    longest = max(min(_BAR, room - name - _BESIDE_BAR), 1)
     lines = []
     for said, us, share in shown:
         bar = "█" * max(round(share / shown[0][2] * longest), 1)

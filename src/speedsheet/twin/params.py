@@ -64,7 +64,7 @@ def read(text: str, device: DeviceSpec, *, where: str) -> TwinParams:
         if data["schema"] != SCHEMA or data["device"] != device.name:
             raise UsageError(f"holds no parameters of {device.name}", where=where, do="run: speedsheet twin calibrate")
         known = {item["name"]: Parameter(**item) for item in data["parameters"]}
-        structure = Structure(**data["structure"])
+        structure, source, rows = Structure(**data["structure"]), str(data["fitted_on"]), tuple(data["rows"])
     except (ValueError, KeyError, TypeError) as error:
         do = "write it again: speedsheet twin calibrate"
         raise UsageError(f"is no file of parameters: {error}", where=where, do=do) from error
@@ -72,9 +72,7 @@ def read(text: str, device: DeviceSpec, *, where: str) -> TwinParams:
     missing = [name for name in start.parameters if name not in known]
     if missing:
         raise UsageError(f"lacks {missing[0]}", where=where, do="write it again: speedsheet twin calibrate")
-    return replace(
-        start, parameters=known, fitted_on=str(data["fitted_on"]), rows=tuple(data["rows"]), structure=structure
-    )
+    return replace(start, parameters=known, fitted_on=source, rows=rows, structure=structure)
 
 
 def moved(params: TwinParams, values: Mapping[str, float], spreads: Mapping[str, float]) -> TwinParams:

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -98,4 +99,5 @@ def _keep(cache: Path | None, data: bytes, piece: Workpiece) -> None:
         draft.write_text(json.dumps(asdict(piece)), encoding="utf-8")
         draft.replace(place)
     except OSError:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink()
