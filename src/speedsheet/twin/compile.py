@@ -22,8 +22,8 @@ from speedsheet.twin.types import SCHEDULES, Place, Schedule, Workpiece
 _CALIBRATION_SEED = 1_000_003
 #: Lanes that judge a sample, and the one that calibrates on another.
 _PASSES = 4
-#: Work that is done unasked, in multiply-accumulates: tens of seconds of a core.
-_WORK, _MOST_WORK = 1.2e11, 5e11
+#: Work that is done unasked, in multiply-accumulates: where it can be, half a minute of a core; never much above one.
+_WORK, _MOST_WORK = 1.6e11, 2.5e11
 #: An element that an operator reads or writes takes numpy as long as so many multiply-accumulates.
 _MACS_OF_AN_ELEMENT = 64
 _LEAST_SAMPLES, _MOST_SAMPLES, _REQUEST_SAMPLES = 2, 64, 4
