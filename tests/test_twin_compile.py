@@ -25,7 +25,7 @@ from speedsheet.twin.quantiser import (
     rounded_to,
     sqnr_db,
 )
-from speedsheet.twin.support import unsupported
+from speedsheet.twin.support import hindrance, settle, unsupported
 
 FLOATS = arrays.arrays(np.float32, st.integers(1, 60), elements=st.floats(-1e4, 1e4, width=32))
 
@@ -376,7 +376,7 @@ def test_a_model_that_answers_nan_is_no_calibration(tmp_path):
 
 
 def found(proto, shapes, unknown=()):
-    return [(one.operator, one.reason, one.types) for one in unsupported(proto, shapes, frozenset(unknown))]
+    return [(one.operator, one.reason, one.types) for one in unsupported(settle(proto, shapes), frozenset(unknown))]
 
 
 def test_float_models_are_supported_whatever_they_do_with_shapes():
@@ -411,10 +411,36 @@ def test_a_shape_that_depends_on_data_is_named():
         helper.make_node("Cast", ["n"], ["y"], to=TensorProto.FLOAT),
     ]
     proto = model(nodes, [tensor("x", [4])], [tensor("y", [None, None])])
-    assert [(one.operator, one.reason) for one in unsupported(proto, {"x": (4,)}, frozenset())] == [
-        ("NonZero", "type"),
-        ("Cast", "type"),
-    ]
+    assert found(proto, {"x": (4,)}) == [("NonZero", "type", ("int64",)), ("Cast", "type", ("int64",))]
     tables = model([helper.make_node("Compress", ["x", "c"], ["y"], name="some")], [tensor("x", [4]), tensor(
         "c", [4], TensorProto.BOOL)], [tensor("y", [None])])  # fmt: skip
     assert found(tables, {"x": (4,), "c": (4,)}) == [("Compress", "shape", ())]
+
+
+def test_what_has_no_bound_is_not_computed_here():
+    """A file may loop without end, or make what no memory holds: said before anything is computed."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["again"]),
+            helper.make_node("Add", ["s", "s"], ["t"]),
+        ],
+        "body",
+        [tensor("n", [], TensorProto.INT64), tensor("go", [], TensorProto.BOOL), tensor("s", [4])],
+        [tensor("again", [], TensorProto.BOOL), tensor("t", [4])],
+    )
+    loop = helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body, name="forever")
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    endless = model([loop], [tensor("x", [4])], [tensor("y", [4])], [yes])
+    assert hindrance(settle(endless, {"x": (4,)})) == "'forever' loops, and loops are not computed here"
+    sizes = numpy_helper.from_array(np.array([1 << 20, 1 << 20], np.int64), "sizes")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sizes"], ["c"], name="huge"),
+        helper.make_node("Add", ["c", "x"], ["y"]),
+    ]
+    huge = model(nodes, [tensor("x", [1])], [tensor("y", [None, None])], [sizes])
+    assert hindrance(settle(huge, {"x": (1,)})) == "'huge' makes 1.1e+12 elements at once"
+    chosen = model([helper.make_node("Compress", ["x", "c"], ["y"], name="some")], [tensor("x", [4]), tensor(
+        "c", [4], TensorProto.BOOL)], [tensor("y", [None])])  # fmt: skip
+    assert hindrance(settle(chosen, {"x": (4,), "c": (4,)})) == "'some' makes a shape that depends on data"
+    for proto, shapes in ((mlp(), {"x": (4, 8)}), (conv(), {"image": (1, 3, 32, 32)})):
+        assert hindrance(settle(proto, shapes)) is None

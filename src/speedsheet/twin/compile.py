@@ -15,7 +15,7 @@ from speedsheet.twin.forward import program
 from speedsheet.twin.lower import WIDTHS, places
 from speedsheet.twin.model import Model
 from speedsheet.twin.quantised import Int8Error, int8_error, weight_error
-from speedsheet.twin.support import Unsupported, unsupported
+from speedsheet.twin.support import Unsupported, hindrance, settle, unsupported
 from speedsheet.twin.types import SCHEDULES, Place, Schedule, Workpiece
 
 #: Calibration is drawn from a seed of its own, so that it never holds what is judged.
@@ -69,7 +69,7 @@ def compiled(model: Model, device: DeviceSpec, wish: Wish, folder: Path | None) 
     Raises BadInput for samples that are too few, and UsageError for a device without arrays.
     """
     unknown = frozenset(operator.name for operator in model.piece.operators if operator.unknown)
-    lacking = unsupported(model.graph, model.shapes(wish.batch_size), unknown)
+    lacking = unsupported(settle(model.graph, model.shapes(wish.batch_size)), unknown)
     schedules = {schedule: _placed(model.piece, device, wish, schedule) for schedule in SCHEDULES}
     if folder is None or "int8" not in device.precisions:
         return Compilation(lacking, None, "", schedules)
@@ -104,6 +104,9 @@ def _int8(model: Model, wish: Wish, folder: Path) -> tuple[Int8Error, str]:
         why = f"{gmac:.0f} GMAC a sample are minutes of work; --samples {_LEAST_SAMPLES} computes them all the same"
         return weight_error(ready, why), ""
     size = min(samples, _REQUEST_SAMPLES) if model.free else model.workload.batch_size
+    hindered = hindrance(settle(model.graph, model.shapes(size)))
+    if hindered is not None:
+        return weight_error(ready, hindered), ""
     calibration, judged, source = _feeds(model, wish, size, max(ceil(samples / size), 1))
     try:
         return int8_error(ready, calibration, judged, size), source

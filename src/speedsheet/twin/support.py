@@ -1,17 +1,19 @@
-"""Which operators of a graph a card cannot compute in the types that it has."""
+"""Which operators of a graph a card cannot compute in the types that it has, and which graphs are not computed here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 import onnx
 from onnx import TensorProto
 
+from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.shape_values import fold_shape_values
 from speedsheet.convert.graph.shapes import Shape, infer, known_shapes, write_shapes
-from speedsheet.convert.graph.walk import skeleton, subgraphs
+from speedsheet.convert.graph.walk import nodes, skeleton, subgraphs
 from speedsheet.twin.reading import VIEWS
 
 #: Computes in another type; has subgraphs; makes a shape that depends on data; is not one that the model knows.
@@ -24,6 +26,9 @@ _HELD = frozenset(
 )
 #: Reads its first input by indices: those are addresses, and no arithmetic.
 _INDEXED = frozenset({"Gather", "GatherElements", "GatherND"})
+_LOOPS = frozenset({"Loop", "Scan"})
+#: A tensor of more elements is not made here: 1 GiB in FP32.
+_MOST_ELEMENTS = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +41,11 @@ class Unsupported:
     types: tuple[str, ...] = ()
 
 
-def unsupported(
-    model: onnx.ModelProto, shapes: Mapping[str, Shape], unknown: frozenset[str]
-) -> tuple[Unsupported, ...]:
-    """Return what cannot run on a card of FP16 and INT8; arithmetic on shapes is done before, and not counted.
+def unsupported(settled: onnx.ModelProto, unknown: frozenset[str]) -> tuple[Unsupported, ...]:
+    """Return what of a settled graph cannot run on a card of FP16 and INT8.
 
-    `unknown` names the nodes of which nothing is known but their bytes. Raises BadInput where the shapes do not fit.
+    `unknown` names the nodes of which nothing is known but their bytes.
     """
-    settled = _settled(model, shapes)
     graph = settled.graph
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)}
     stored = {tensor.name for tensor in graph.initializer}
@@ -64,8 +66,33 @@ def unsupported(
     return tuple(found)
 
 
-def _settled(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """Return a light copy with static shapes, in which what follows from them is stored."""
+def hindrance(settled: onnx.ModelProto) -> str | None:
+    """Say why a settled graph is not computed on this machine; None where every tensor it makes has a bounded size.
+
+    A file may ask for endless loops or any size. Past an operator of another domain nothing is computed in any case.
+    """
+    known = known_shapes(settled)
+    loop = next((node for node in nodes(settled.graph) if node.op_type in _LOOPS), None)
+    if loop is not None:
+        return f"{quoted(loop.name or loop.op_type)} loops, and loops are not computed here"
+    for node in settled.graph.node:
+        if node.domain not in {"", "ai.onnx"}:
+            return None
+        name = quoted(node.name or node.output[0])
+        for dims in (known.get(made) for made in node.output if made):
+            sizes = [size for size in dims or () if isinstance(size, int)]
+            if dims is None or len(sizes) < len(dims):
+                return f"{name} makes a shape that depends on data"
+            if prod(sizes) > _MOST_ELEMENTS:
+                return f"{name} makes {prod(sizes):.2g} elements at once"
+    return None
+
+
+def settle(model: onnx.ModelProto, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """Return a light copy with static shapes, in which the arithmetic on shapes is done and stored.
+
+    Raises BadInput where the shapes do not fit.
+    """
     light = skeleton(onnx.inliner.inline_local_functions(model) if model.functions else model)
     write_shapes(light, shapes)
     while True:
