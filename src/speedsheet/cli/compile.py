@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from speedsheet.twin.model import Model
 
 SCHEMA = "speedsheet.compile/1"
-#: Cells of a line where nobody is looking.
-_FILE_WIDTH = 140
 
 
 @click.command("compile")
@@ -81,7 +79,7 @@ def verb(words: Words, as_json: bool, **given: Any) -> None:
     if as_json:
         out.write(json.dumps(content(case), indent=2, allow_nan=False) + "\n")
     else:
-        out.write(text(case, COMPILE_WORDS[words.lang], out.width if out.terminal else _FILE_WIDTH))
+        out.write(text(case, COMPILE_WORDS[words.lang], out.line_width))
 
 
 @dataclass(frozen=True, slots=True)

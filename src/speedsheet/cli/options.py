@@ -96,6 +96,17 @@ def read_share(text: str) -> float:
     return share
 
 
+def read_rate(text: str) -> float:
+    """Read samples per second above zero."""
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise UsageError(f"{text!r} is not a rate above zero", do="write samples per second: 20000")
+    return rate
+
+
 def read_currency(text: str) -> str:
     """Read a short word that is printed behind amounts."""
     from speedsheet.sheets.letters import clean
@@ -119,7 +130,7 @@ PAIR = Read("pair", read_pair)
 PRECISION = Read("precision", read_precision)
 INPUT = Read("input", read_input)
 LANGUAGE = Read("language", read_language)
-SHARE = Read("share", read_share)
+SHARE, RATE = Read("share", read_share), Read("rate", read_rate)
 AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
 _MEASURING = (

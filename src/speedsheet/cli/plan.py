@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, Read
+from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, RATE
 
 if TYPE_CHECKING:
     from speedsheet.cli.plan_words import PlanWords
@@ -21,26 +21,11 @@ if TYPE_CHECKING:
 SCHEMA = "speedsheet.plan/1"
 #: Below this share a whole percentage says too little.
 _WHOLE = 0.1
-#: Cells of a line where nobody is looking.
-FILE_WIDTH = 140
-
-
-def read_rate(text: str) -> float:
-    """Read samples per second above zero."""
-    from speedsheet.core.errors import UsageError
-
-    try:
-        rate = float(text)
-    except ValueError:
-        rate = 0.0
-    if not 0 < rate < float("inf"):
-        raise UsageError(f"{text!r} is not a rate above zero", do="write samples per second: 20000")
-    return rate
 
 
 @click.command("plan")
 @click.argument("model_name", metavar="MODEL")
-@click.option("--qps", type=Read("rate", read_rate), required=True, metavar="N", help="Samples to serve in a second.")
+@click.option("--qps", type=RATE, required=True, metavar="N", help="Samples to serve in a second.")
 @click.option(
     "--device",
     "device_name",
@@ -75,7 +60,7 @@ def verb(words: Words, as_json: bool, **given: Any) -> None:  # fmt: skip
     if as_json:
         out.write(json.dumps(content(case), indent=2, allow_nan=False) + "\n")
     else:
-        out.write(_text(case, words, PLAN_WORDS[words.lang], out.width if out.terminal else FILE_WIDTH))
+        out.write(_text(case, words, PLAN_WORDS[words.lang], out.line_width))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +130,7 @@ def content(case: Case) -> dict[str, Any]:
 
 def _text(case: Case, words: Words, said: PlanWords, width: int) -> str:
     from speedsheet.cli.listing import aligned
+    from speedsheet.cli.twin_words import TWIN_WORDS
     from speedsheet.sheets.digits import rounded
     from speedsheet.sheets.letters import clean
     from speedsheet.sheets.wrapping import wrapped
@@ -157,12 +143,13 @@ def _text(case: Case, words: Words, said: PlanWords, width: int) -> str:
     taken = said.chosen.format(
         cards=chosen.cards, batch=chosen.batch_size, threads=chosen.thread_num, each=chosen.thread_num // chosen.cards,
         rate=rounded(chosen.throughput_samples_per_s), margin=_percent(chosen.margin),
-        binding=said.resources[chosen.binding],
+        binding=TWIN_WORDS[words.lang].resources[chosen.binding],
     )  # fmt: skip
     cautious = said.never_at_low if chosen.cards_at_low is None else said.at_low
     low = cautious.format(cards=chosen.cards_at_low, share=f"{100 / case.band:.0f}")
     columns = ("batch_size", "cards", "cards_at_low", "thread_num", "throughput", "margin", "latency", "binding")
-    rows = [_row(option, option == chosen, said) for option in case.plan.options]
+    resources = TWIN_WORDS[words.lang].resources
+    rows = [_row(option, option == chosen, resources[option.binding]) for option in case.plan.options]
     table = aligned(("", *(said.headings[name] for name in columns)), rows, frozenset(range(1, 8)), 1000)
     above = [*wrapped(title, width), *wrapped(taken, width, "  ", "  "), *wrapped(low, width, "  ", "  ")]
     below = [part for line in _below(case, words, said) for part in wrapped(line, width)]
@@ -179,7 +166,7 @@ def _below(case: Case, words: Words, said: PlanWords) -> list[str]:
     return [*lines, said.beyond_rows.format(note=words.findings.get(NOT_VALIDATED.code, NOT_VALIDATED.text))]
 
 
-def _row(option: Option, chosen: bool, said: PlanWords) -> tuple[str, ...]:
+def _row(option: Option, chosen: bool, resource: str) -> tuple[str, ...]:
     from speedsheet.sheets.digits import rounded
     from speedsheet.sheets.letters import BLANK
 
@@ -192,7 +179,7 @@ def _row(option: Option, chosen: bool, said: PlanWords) -> tuple[str, ...]:
         rounded(option.throughput_samples_per_s),
         f"{_percent(option.margin)} %",
         rounded(option.latency_ms),
-        said.resources[option.binding],
+        resource,
     )
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PlanWords:
-    """Every phrase that a plan prints; texts in braces are filled in. `resources` are by what binds."""
+    """Every phrase that a plan prints; texts in braces are filled in."""
 
     headings: Mapping[str, str]
-    resources: Mapping[str, str]
     title: str
     chosen: str
     at_low: str
@@ -29,10 +28,6 @@ ENGLISH = PlanWords(
         "throughput": "Throughput (samples per sec)", "margin": "Margin", "latency": "Latency(msec)",
         "binding": "Binds",
     },
-    resources={
-        "matrix": "matrix unit", "vector": "vector unit", "llb": "LLB", "ddr": "DDR", "dispatch": "dispatch",
-        "gather": "look-ups", "link": "host link", "request": "request", "host": "host threads",
-    },
     title="{model}, {precision}, on {device}, modelled: nothing here was measured. Asked: {qps} samples/s",
     chosen="cards: {cards}; batch size: {batch}; thread_num: {threads}, {each} to a card. That is {rate} samples/s, a "
     "margin of {margin} %; what binds: {binding}",
@@ -48,10 +43,6 @@ CHINESE = PlanWords(
     headings={
         "batch_size": "批大小", "cards": "卡数", "cards_at_low": "按下限所需卡数", "thread_num": "线程数(thread_num)",
         "throughput": "吞吐量(samples per sec)", "margin": "余量", "latency": "延迟(msec)", "binding": "瓶颈",
-    },
-    resources={
-        "matrix": "矩阵单元", "vector": "向量单元", "llb": "LLB", "ddr": "DDR", "dispatch": "算子启动",
-        "gather": "查表", "link": "主机链路", "request": "请求开销", "host": "主机线程",
     },
     title="{model}，{precision}，{device}，模型推算：以下均非实测。要求 {qps} 样本/秒",
     chosen="卡数 {cards}；批大小 {batch}；线程数 {threads}，每卡 {each}。"

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+_FILE_WIDTH = 140
 _LETTERS = "─█▏±≤≥·…\N{EN DASH}━"
 
 
@@ -32,6 +33,11 @@ class Screen:
     def width(self) -> int:
         """Cells on a line."""
         return self.console.width
+
+    @property
+    def line_width(self) -> int:
+        """Cells of a line of text: the terminal's, or as many as a file is comfortably read at."""
+        return self.width if self.terminal else _FILE_WIDTH
 
     def has(self, letters: str) -> bool:
         """Whether these letters can be written here."""

@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, Read
+from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, RATE, Read
 
 if TYPE_CHECKING:
     from speedsheet.cli.screen import Screen
     from speedsheet.cli.twin_judging import Case
     from speedsheet.sheets.words import Words
-
-#: Cells of a line where nobody is looking.
-_FILE_WIDTH = 140
 
 
 def read_clock(text: str) -> float:
@@ -30,19 +27,6 @@ def read_clock(text: str) -> float:
         value = 0.0
     if not 0 < value < 1e11:  # noqa: PLR2004  100 GHz
         raise UsageError(f"{text!r} is not a clock", do="write 1.2GHz or 1200MHz")
-    return value
-
-
-def read_rate(text: str) -> float:
-    """Read a throughput above zero."""
-    from speedsheet.core.errors import UsageError
-
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise UsageError(f"{text!r} is not a throughput", do="write samples per second: 12000")
     return value
 
 
@@ -69,7 +53,7 @@ def verb() -> None:
     help="The card: one that ships, or your own file.",
 )
 @click.option("--against", metavar="SHEET", help="The published sheet; the device's own by default.")
-@click.option("--claim", type=Read("throughput", read_rate), metavar="X", help="A throughput to judge, samples/s.")
+@click.option("--claim", type=RATE, metavar="X", help="A throughput to judge, samples/s.")
 @click.option("--precision", type=PRECISION, metavar="NAME", help="What if: another precision.")
 @click.option("--batch", type=COUNT, metavar="N", help="What if: another batch size.")
 @click.option("--threads", type=COUNT, metavar="N", help="What if: other clients at once (thread_num).")
@@ -171,7 +155,7 @@ def _show(case: Case, out: Screen, words: Words, *, explain: bool, extrapolate: 
     from speedsheet.cli import twin_view
     from speedsheet.cli.twin_words import TWIN_WORDS
 
-    said, width = TWIN_WORDS[words.lang], out.width if out.terminal else _FILE_WIDTH
+    said, width = TWIN_WORDS[words.lang], out.line_width
     parts = [twin_view.claims(case, said, width, ascii_only=out.ascii_only)]
     modelled = [one for one in case.judged if one.spent is not None]
     if explain:
