@@ -177,7 +177,7 @@ def test_both_languages_say_everything() -> None:
         (["--clock", "fast"], "is not a clock"),
         (["resnet50", "--precision", "fp32"], "STCP920 has no fp32"),
         (["--claim", "5"], "name the model"),
-        (["resnet50", "--claim", "-5"], "is not a throughput"),
+        (["resnet50", "--claim", "-5"], "is not a rate above zero"),
         (["--batch", "0"], "is below 1"),
         (["--params", "none.json"], "cannot be read"),
         (["none.onnx"], "no such file"),
