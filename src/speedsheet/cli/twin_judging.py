@@ -19,7 +19,7 @@ from speedsheet.twin.claims import Claim, Judgement, Setting, judge
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.families import family
 from speedsheet.twin.network import card_network
-from speedsheet.twin.pieces import stated_piece, zoo_or_own, zoo_piece
+from speedsheet.twin.pieces import row_piece, zoo_or_own
 from speedsheet.twin.types import Schedule, Workpiece
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def published_claims(sheet: PublishedSheet, device: DeviceSpec) -> tuple[list[Cl
     """Return the claims of a published sheet, and the models of which neither a graph nor the work is known."""
     claims, unread = [], []
     for row in sheet.rows:
-        piece = _piece(row)
+        piece = row_piece(row, cache_folder())
         if piece is None or row.throughput_samples_per_s is None:
             unread.append(row.model)
             continue
@@ -111,7 +111,7 @@ def fit_rows(sheet: str) -> list[FitRow]:
 
     rows = []
     for row in load_sheet(sheet).rows:
-        rate, piece = row.throughput_samples_per_s, _piece(row)
+        rate, piece = row.throughput_samples_per_s, row_piece(row, cache_folder())
         if rate is None or piece is None or not piece.input_bytes:
             continue
         if row.batch_size is None or row.thread_num is None or row.precision is None:
@@ -174,13 +174,3 @@ def _claim(row: PublishedRow, piece: Workpiece, precision: str, device: DeviceSp
         row.model, piece, row.batch_size or 1, row.thread_num or device.clusters * _CLIENTS_A_CLUSTER, precision,
         rate.value if rate else None, row.framework or "", known.task if known else "",
     )  # fmt: skip
-
-
-def _piece(row: PublishedRow) -> Workpiece | None:
-    """The zoo's graph of the model, or else the work that the sheet states."""
-    if row.model in workloads():
-        return zoo_piece(row.model, cache_folder())
-    if row.gmac_per_sample is None or row.gmac_per_sample.value <= 0:
-        return None
-    params = row.params_millions
-    return stated_piece(row.model, row.gmac_per_sample.value, params.value if params else None)

@@ -137,7 +137,9 @@ def _against(row: PublishedRow, others: Sequence[PublishedRow]) -> tuple[Finding
         if other.batch_size == row.batch_size and _figures(other) != _figures(row):
             found.append(Finding("said_twice", f"line {other.line} says other figures of the same row"))
         elif other.batch_size != row.batch_size and _telling_equal(row, other):
-            text = f"the same throughput at batch {other.batch_size}: not measured there, or not batched"
+            text = (
+                f"the same throughput at batch {other.batch_size}: batches change nothing here, or it was not measured"
+            )
             found.append(Finding("batch_without_effect", text))
     return tuple(found)
 

@@ -94,6 +94,12 @@ def above(published: float, at: float) -> bool:
     return published > at * (1 + _PRINTED)
 
 
+def narrower(piece: Workpiece, precision: str, resource: str) -> float:
+    """Return how many times more samples a resource carries if inputs come in the device's own type."""
+    width = piece.input_bytes / max(piece.input_elements, 1)
+    return max(width / WIDTHS[precision], 1.0) if resource == LINK_IN else 1.0
+
+
 def flips(
     piece: Workpiece, device: DeviceSpec, published: float, *, batch_size: int, precision: str, cards: int = 1
 ) -> tuple[Flip, ...]:

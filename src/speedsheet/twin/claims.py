@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding
 from speedsheet.twin.calibration import WIDEST, Calibration
-from speedsheet.twin.ceilings import LINK_IN, Ceiling, Flip, above, ceiling, flips
+from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower
 from speedsheet.twin.cost import cost, shares
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.families import family, nearest, relation
-from speedsheet.twin.lower import WIDTHS
 from speedsheet.twin.network import CLIENTS, binding_of, card_network, closed_form
 from speedsheet.twin.types import RequestCost, Schedule, Workpiece
 
@@ -139,17 +138,14 @@ def _verdict(claim: Claim, limit: Ceiling, predicted: Predicted | None) -> str |
     """Impossible beyond what any published value of a resource carries; optimistic beyond the one used, or the band."""
     if claim.published is None:
         return None
-    if any(above(claim.published, bound.widest * _narrower(claim, bound.resource)) for bound in limit.bounds):
+    if any(
+        above(claim.published, bound.widest * narrower(claim.piece, claim.precision, bound.resource))
+        for bound in limit.bounds
+    ):
         return IMPOSSIBLE
     if above(claim.published, limit.throughput) or (predicted and claim.published > predicted.high):
         return OPTIMISTIC
     return PLAUSIBLE
-
-
-def _narrower(claim: Claim, resource: str) -> float:
-    """How many more samples a link carries if inputs come in the device's own type."""
-    width = claim.piece.input_bytes / max(claim.piece.input_elements, 1)
-    return max(width / WIDTHS[claim.precision], 1.0) if resource == LINK_IN else 1.0
 
 
 def _beyond(predicted: Predicted | None, figure: float) -> tuple[Flip, ...]:

@@ -25,7 +25,8 @@ from speedsheet.convert.own.sizes import request_sizes
 from speedsheet.convert.shipping.recipe import GRAPH, shipped_folder
 from speedsheet.core.errors import BadModel
 from speedsheet.core.workload import InputSpec
-from speedsheet.plugins import workload
+from speedsheet.plugins import workload, workloads
+from speedsheet.published.row import PublishedRow
 from speedsheet.twin.operators import workpiece
 from speedsheet.twin.types import Operator, Workpiece
 
@@ -67,6 +68,16 @@ def stated_piece(name: str, gmac_per_sample: float, params_millions: float | Non
     macs = round(gmac_per_sample * 1e9)
     whole = Operator(name, "conv", m=1, k=macs, n=1, weight_elements=round((params_millions or 0.0) * 1e6))
     return Workpiece(name, (whole,), input_bytes=0, output_bytes=0, input_elements=0)
+
+
+def row_piece(row: PublishedRow, cache: Path | None = None) -> Workpiece | None:
+    """Return the work of a published row: the zoo's graph of its model, or what the sheet states; None for neither."""
+    if row.model in workloads():
+        return zoo_piece(row.model, cache)
+    if row.gmac_per_sample is None or row.gmac_per_sample.value <= 0:
+        return None
+    params = row.params_millions
+    return stated_piece(row.model, row.gmac_per_sample.value, params.value if params else None)
 
 
 def zoo_or_own(name: str, inputs: Sequence[InputSpec] = (), cache: Path | None = None) -> Workpiece:
