@@ -16,10 +16,17 @@ from rich.cells import cell_len
 
 from models import mlp
 from speedsheet.cli import main, twin_view
+from speedsheet.cli.twin_beside import TwinBeside
 from speedsheet.cli.twin_judging import Case, judged
 from speedsheet.cli.twin_words import CHINESE, ENGLISH
 from speedsheet.core.measurement import Measurement
+from speedsheet.core.request import RowRequest
+from speedsheet.core.sheet import Sheet
+from speedsheet.sheets.chinese import CHINESE as SHEET_CHINESE
+from speedsheet.sheets.document import Document
+from speedsheet.sheets.words import ENGLISH as SHEET_ENGLISH
 from speedsheet.twin.device import shipped
+from test_cli import Fake, row_of
 
 CARD_FILE = Path(__file__).parent.parent / "src" / "speedsheet" / "data" / "devices" / "stcp920.toml"
 
@@ -224,3 +231,40 @@ def test_no_engine_and_no_framework_is_needed() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "21 rows: " in done.stdout
+
+
+def test_a_measured_sheet_has_model_and_publication_beside_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--with-twin: three throughputs of each row under labels of their own, in every format and at every width."""
+    monkeypatch.setenv("SPEEDSHEET_DATA", str(tmp_path))
+    for shape in ("table", "markdown", "csv", "json"):
+        plain, beside = (
+            (main(["sheet", "--suite", "first", "--format", shape, *more], measure=Fake()), capsys.readouterr().out)[1]
+            for more in ([], ["--with-twin"])
+        )
+        assert "modelled" not in plain
+        assert "7236" in beside
+        if shape == "json":
+            rows = json.loads(beside)["modelled"]
+            assert [row["clock"] for row in rows] == ["modelled"] * 4
+            assert {row["clock"] for row in json.loads(beside)["rows"]} == {"wall"}
+            continue
+        for label in ("STCP920 modelled", "STCP920 published"):
+            assert label in beside
+    with_fp32 = main(["sheet", "--suite", "first", "--with-twin", "--precision", "fp32"], measure=Fake())
+    assert (with_fp32, "7236" in capsys.readouterr().out) == (0, False)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120, 200])
+@pytest.mark.parametrize("words", [SHEET_ENGLISH, SHEET_CHINESE])
+def test_the_three_figures_fit_the_terminal(width: int, words: Any) -> None:
+    """Measured, modelled and published stay together; what says less gives way, then each row is a card."""
+    rows = tuple(
+        row_of(RowRequest(name, batch_size=16, thread_num=12, precision="fp16")) for name in ("resnet50", "mmoe")
+    )
+    document = Document.of(Sheet({}, rows), words=words)
+    text = TwinBeside("stcp920").table(document, width)
+    assert max(map(cell_len, text.splitlines())) <= width
+    assert "7236" in text
+    assert "7238" in text

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, Protocol
 
 from rich.text import Text
 
@@ -16,6 +17,7 @@ from speedsheet.cli.seam import Measure, bench
 from speedsheet.cli.view import view
 from speedsheet.core.errors import BadInput, BadModel, RecordDamaged, UsageError
 from speedsheet.core.request import RowRequest
+from speedsheet.core.sheet import Column
 from speedsheet.plugins import workload
 from speedsheet.records import store
 from speedsheet.records.places import data_folder
@@ -35,7 +37,29 @@ class Done:
     code: int
 
 
-def measured(requests: Sequence[RowRequest], options: Options, front: FrontMatter, measure: Measure | None) -> Done:
+class Beside(Protocol):
+    """What is printed with a measured sheet beside its rows; `cli.twin_beside` is one."""
+
+    def table(self, document: Document, width: int) -> str:
+        """Return a table for a terminal of so many cells."""
+
+    def markdown(self, document: Document) -> str:
+        """Return a table as Markdown."""
+
+    def columns(self, document: Document) -> tuple[Column, ...]:
+        """Return columns for CSV."""
+
+    def content(self, document: Document) -> dict[str, Any]:
+        """Return keys for JSON."""
+
+
+def measured(
+    requests: Sequence[RowRequest],
+    options: Options,
+    front: FrontMatter,
+    measure: Measure | None,
+    beside: Beside | None = None,
+) -> Done:
     """Measure the rows, print the sheet on standard output, and write it beside the records.
 
     Raises UsageError before anything is measured where the command can be known to be wrong.
@@ -69,7 +93,7 @@ def measured(requests: Sequence[RowRequest], options: Options, front: FrontMatte
         kept = f"sheet: {files.write(document, folder / 'sheets')}"
     except OSError as error:  # what was measured is printed all the same
         kept = f"speedsheet: the sheet was not written: {error}"
-    _print(document, shape, out)
+    _print(document, shape, out, beside)
     told.write(kept + "\n")
     return Done(document, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
 
@@ -92,15 +116,17 @@ def show_spread(document: Document) -> None:
         out.show(Text(f"\n{drawn}"))
 
 
-def _print(document: Document, shape: str, out: screen.Screen) -> None:
+def _print(document: Document, shape: str, out: screen.Screen, beside: Beside | None) -> None:
     if shape == "table":
         out.show(as_terminal.render(document, out.width, ascii_only=out.ascii_only))
+        out.write(f"\n{beside.table(document, out.width)}" if beside else "")
     elif shape == "markdown":
         out.write(as_markdown.render(document))
+        out.write(f"\n{beside.markdown(document)}" if beside else "")
     elif shape == "csv":
-        out.write(as_csv.render(document))
+        out.write(as_csv.render(document, *(beside.columns(document) if beside else ())))
     else:
-        out.write(as_json.render(document))
+        out.write(as_json.render(document, **(beside.content(document) if beside else {})))
     out.stream.flush()
 
 

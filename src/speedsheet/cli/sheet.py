@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from speedsheet.core.request import RowRequest
 
 
+#: The card whose published sheet the default suite has the rows of.
+_CARD = "stcp920"
+
+
 @click.command("sheet")
 @click.option("--suite", default="stcp920", show_default=True, metavar="NAME|FILE.toml", help="The rows to measure.")
 @click.option(
@@ -21,9 +25,10 @@ if TYPE_CHECKING:
     metavar="NAME|FILE",
     help="Trained weights: imagenet, where a row has them, or one model's file.",
 )
+@click.option("--with-twin", is_flag=True, help="What a modelled card would do, and what is published, beside it.")
 @measuring
 @click.pass_obj
-def verb(measure: Measure | None, /, suite: str, weights: str | None, **given: Any) -> int:
+def verb(measure: Measure | None, /, suite: str, weights: str | None, with_twin: bool, **given: Any) -> int:
     """Measure a suite of rows and print the sheet.
 
     Options override what the suite says, for every row. Where neither --quick nor --time is given, rows are measured
@@ -36,7 +41,12 @@ def verb(measure: Measure | None, /, suite: str, weights: str | None, **given: A
     options = Options(**given).settled(refine=True, budget_s=asked.budget_s)
     front = asked.front_in(options.words.lang)
     requests = [options.over(request) for request in asked.requests]
-    return measured(_weighted(requests, weights) if weights else requests, options, front, measure).code
+    beside = None
+    if with_twin:
+        from speedsheet.cli.twin_beside import TwinBeside
+
+        beside = TwinBeside(_CARD)
+    return measured(_weighted(requests, weights) if weights else requests, options, front, measure, beside).code
 
 
 def _weighted(requests: list[RowRequest], weights: str) -> list[RowRequest]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speedsheet.core.errors import UsageError
+from speedsheet.core.measurement import Measurement
 from speedsheet.core.workload import InputSpec
 from speedsheet.plugins import workload, workloads
 from speedsheet.published.read import load as load_sheet
@@ -84,7 +85,10 @@ def judged(
         raise UsageError("--claim is of no model", do="name the model that it is claimed for")
     chosen = _chosen(models, stated, changes, device, inputs)
     setting = Setting(schedule, cards)
-    found = tuple(judge(changes.over(one), device, calibration, setting) for one in chosen)
+    asked = [changes.over(one) for one in chosen]
+    if not setting.usual:  # the published figure is of one card and its own compiler's schedule
+        asked = [replace(one, published=claim) for one in asked]
+    found = tuple(judge(one, device, calibration, setting) for one in asked)
     latency = published.said.get("latency", "") if published else ""
     return Case(device, calibration, setting, found, sheet, latency, unread)
 
@@ -103,6 +107,28 @@ def published_claims(sheet: PublishedSheet, device: DeviceSpec) -> tuple[list[Cl
             continue
         claims.append(_claim(row, piece, precision, device))
     return claims, tuple(dict.fromkeys(unread))
+
+
+def beside(rows: Sequence[Measurement], device_name: str) -> Case:
+    """Return what the modelled card says of measured rows, with the published figures of the same rows."""
+    device = devices.load(device_name)
+    calibration = best(device) if device.modelled else None
+    published = load_sheet(device.published) if device.published else None
+    stated, _ = published_claims(published, device) if published else ([], ())
+    known = {_key(one): one for one in stated}
+    found = []
+    for row in rows:
+        if row.precision not in device.precisions or row.model not in workloads():
+            continue
+        piece = zoo_piece(row.model, cache_folder())
+        alone = Claim(row.model, piece, row.batch_size, row.thread_num, row.precision, None, row.framework, row.task)
+        found.append(judge(known.get(_key(alone), alone), device, calibration))
+    latency = published.said.get("latency", "") if published else ""
+    return Case(device, calibration, Setting(), tuple(found), device.published, latency)
+
+
+def _key(row: Claim | Measurement) -> tuple[str, str, int, int]:
+    return row.model, row.precision, row.batch_size, row.thread_num
 
 
 def fit_rows(sheet: str) -> list[FitRow]:

@@ -145,8 +145,8 @@ def _below(case: Case, words: TwinWords) -> Iterator[str]:
     yield words.expected
     if any(one.predicted for one in judged):
         yield words.alone
-    if counted and case.latency:
-        yield words.derived.format(said=clean(case.latency))
+    if counted and case.latency.startswith("derived"):
+        yield words.derived
 
 
 def _cells(one: Judgement, words: TwinWords) -> list[str]:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  full-width punctuation is what Chinese is written with
 """The words of the modelled card's tables in one language; one that lacks a phrase does not type-check."""
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ class TwinWords:
     costliest: str
     rest: str
     throughput: str
+    beside: str
+    measured: str
+    modelled: str
+    stated: str
     comma: str
     joint: str
 
@@ -61,7 +66,10 @@ ENGLISH = TwinWords(
     bounded="its file states no arrays: ceilings only, no expected values",
     expected="Throughput in samples/s. Ceiling: the device file alone, nothing fitted, arrays at the highest clock.",
     alone="Expected: a calibrated row is told by the other rows; the band holds 80 % of such predictions.",
-    derived="Throughput alone is judged. The published latency: {said}.",
+    derived=(
+        "Throughput alone is judged: the published latency is derived (batch size x thread_num / throughput), a mean "
+        "that nobody measured."
+    ),
     clock="clock {ghz} GHz",
     schedule="schedule {name}, a prediction: no published row used it",
     cards="{n} cards",
@@ -71,6 +79,10 @@ ENGLISH = TwinWords(
     costliest="The ten costliest operators",
     rest="{n} others",
     throughput="Throughput",
+    beside="Throughput measured here, and of the {device}: modelled and published, samples/s",
+    measured="Measured here",
+    modelled="{device} modelled",
+    stated="{device} published",
     comma=", ",
     joint="; ",
 )  # fmt: skip
@@ -85,7 +97,7 @@ CHINESE = TwinWords(
     resources={
         "matrix": "矩阵单元", "vector": "向量单元", "llb": "LLB", "ddr": "DDR", "dispatch": "算子启动",
         "gather": "查表", "link": "主机链路", "request": "请求开销", "host": "主机线程", "clients": "客户端",
-        "peak": "峰值算力", "memory": "DDR", "link_in": "主机链路", "link_out": "主机链路（输出）", "clusters": "簇",  # noqa: RUF001
+        "peak": "峰值算力", "memory": "DDR", "link_in": "主机链路", "link_out": "主机链路（输出）", "clusters": "簇",
     },
     relations={
         "interpolated": "属已校准系列内插值", "unseen family": "所属系列未校准", "not calibrated": "未校准",
@@ -100,24 +112,28 @@ CHINESE = TwinWords(
         "peak_percent": "需要峰值算力的 {value:.3g} %",
         "band_samples_per_s": "高于 {value:.0f} 样本/秒即偏乐观",
     },
-    title="{device}，模型推算：以下均非实测",  # noqa: RUF001
-    calibrated="以 {sheet} 的 {rows} 行校准：平均误差，留一行 {loo} %，留一模型 {lmo} %，留一系列 {lfo} %",  # noqa: RUF001
-    priors="未校准：采用先验值，误差可达两倍",  # noqa: RUF001
-    bounded="器件文件未给出计算阵列：只有上限，没有预期值",  # noqa: RUF001
-    expected="吞吐量单位为样本/秒。上限只取自器件文件，不含拟合，计算阵列按最高时钟。",  # noqa: RUF001
-    alone="预期值：已校准的行由其余各行推算；区间包含 80 % 的此类推算。",  # noqa: RUF001
-    derived="只判定吞吐量。公布的延迟：{said}。",  # noqa: RUF001
+    title="{device}，模型推算：以下均非实测",
+    calibrated="以 {sheet} 的 {rows} 行校准：平均误差，留一行 {loo} %，留一模型 {lmo} %，留一系列 {lfo} %",
+    priors="未校准：采用先验值，误差可达两倍",
+    bounded="器件文件未给出计算阵列：只有上限，没有预期值",
+    expected="吞吐量单位为样本/秒。上限只取自器件文件，不含拟合，计算阵列按最高时钟。",
+    alone="预期值：已校准的行由其余各行推算；区间包含 80 % 的此类推算。",
+    derived="只判定吞吐量：公布的延迟由批大小 × 线程数 / 吞吐量推出，是未经测量的均值。",
     clock="时钟 {ghz} GHz",
-    schedule="调度 {name}，仅为预测：公布的各行均未采用",  # noqa: RUF001
+    schedule="调度 {name}，仅为预测：公布的各行均未采用",
     cards="{n} 张卡",
-    like="近似 {row}，{relation}",  # noqa: RUF001
-    counts="{n} 行：{counts}",  # noqa: RUF001
-    request="{model}，{precision}，批大小 {batch}：一次请求占用一个簇 {us} 微秒",  # noqa: RUF001
+    like="近似 {row}，{relation}",
+    counts="{n} 行：{counts}",
+    request="{model}，{precision}，批大小 {batch}：一次请求占用一个簇 {us} 微秒",
     costliest="耗时最多的十个算子",
     rest="其余 {n} 个",
     throughput="吞吐量",
-    comma="，",  # noqa: RUF001
-    joint="；",  # noqa: RUF001
+    beside="吞吐量（样本/秒）：本机实测，以及 {device} 的推算值与公布值",
+    measured="本机实测",
+    modelled="{device} 推算",
+    stated="{device} 公布",
+    comma="，",
+    joint="；",
 )  # fmt: skip
 
 TWIN_WORDS: Mapping[str, TwinWords] = {"en": ENGLISH, "zh": CHINESE}

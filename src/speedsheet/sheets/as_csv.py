@@ -19,7 +19,7 @@ _FORMULA = ("=", "+", "-", "@")
 _SIGNS = str.maketrans({"±": "+-", "≤": "<=", "≥": ">="})
 
 
-def render(document: Document) -> str:
+def render(document: Document, *more: Column) -> str:
     """Return one line a row, published columns first; blank is unmeasured. Headings are in the document's language.
 
     Findings are their codes; Status and Error say why a row has no number.
@@ -36,6 +36,7 @@ def render(document: Document) -> str:
     )
     if document.accuracy:
         declared += tuple(Column(f"{ACCURACY} {key}", "", "higher", _share(key)) for key in _SHARES)
+    declared += more
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([_header(column, words) for column in declared])

@@ -29,6 +29,6 @@ def content(document: Document) -> dict[str, Any]:
     return data
 
 
-def render(document: Document) -> str:
-    """Return the document as ASCII JSON text."""
-    return json.dumps(content(document), indent=2, allow_nan=False) + "\n"
+def render(document: Document, **more: Any) -> str:
+    """Return the document as ASCII JSON text, with more keys behind its own."""
+    return json.dumps(content(document) | plain(more), indent=2, allow_nan=False) + "\n"

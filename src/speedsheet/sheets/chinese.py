@@ -110,6 +110,12 @@ CHINESE = Words(
         "not_audited": "执行精度空缺：未审计实际执行的精度",
     },
     findings={
+        "priors_only": "该器件尚无拟合参数，采用先验值；请用性能表校准（speedsheet twin calibrate）",
+        "unseen_family": "该模型所属系列没有校准过的行，误差可达两倍；请实测一行后再校准",
+        "schedule_predicted": "公布的各行均未采用该调度，仅为预测；请在卡上实测",
+        "unknown_operators": "有算子无法识别，仅按其字节数计费；请换用已知算子以确认",
+        "unsaturated": "线程数不足以使卡饱和，公布的各行均未验证这种情形；请增加线程数",
+        "below_band": "公布值远低于预期，软件使卡空闲或执行了其他计算；请做性能剖析",
         "failed": "该行没有测得数值，请按下述原因处理后重测",
         "skipped": "该行未测，可用 --resume 补测",
         "no_interval": "完整轮次太少，无法给出置信区间；请按所示时间延长测量",
