@@ -20,7 +20,7 @@ from speedsheet.twin.claims import Claim, Judgement, Setting, judge
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.families import family
 from speedsheet.twin.network import card_network
-from speedsheet.twin.pieces import row_piece, zoo_or_own
+from speedsheet.twin.pieces import row_piece, zoo_or_own, zoo_piece
 from speedsheet.twin.types import Schedule, Workpiece
 
 if TYPE_CHECKING:

@@ -65,7 +65,12 @@ def explanation(judged: Judgement, words: TwinWords, width: int, *, ascii_only: 
         batch=claim.batch_size,
         us=rounded(spent.cluster_us),
     )
+    bounds = words.comma.join(
+        words.bound.format(resource=words.resources[bound.resource], value=rounded(bound.throughput, usual=3))
+        for bound in judged.ceiling.bounds
+    )
     lines = [Text(part, "bold") for part in wrapped(said, room)]
+    lines += [Text(part, "dim") for part in wrapped(words.ceilings.format(bounds=bounds), room)]
     lines += [
         *_bars(spent, words, room),
         Text(),

@@ -34,6 +34,8 @@ class TwinWords:
     request: str
     costliest: str
     rest: str
+    ceilings: str
+    bound: str
     throughput: str
     beside: str
     measured: str
@@ -78,6 +80,8 @@ ENGLISH = TwinWords(
     request="{model}, {precision}, batch {batch}: {us} us of one cluster for a request",
     costliest="The ten costliest operators",
     rest="{n} others",
+    ceilings="Ceilings, samples/s: {bounds}",
+    bound="{resource} {value}",
     throughput="Throughput",
     beside="Throughput measured here, and of the {device}: modelled and published, samples/s",
     measured="Measured here",
@@ -127,6 +131,8 @@ CHINESE = TwinWords(
     request="{model}，{precision}，批大小 {batch}：一次请求占用一个簇 {us} 微秒",
     costliest="耗时最多的十个算子",
     rest="其余 {n} 个",
+    ceilings="上限（样本/秒）：{bounds}",
+    bound="{resource} {value}",
     throughput="吞吐量",
     beside="吞吐量（样本/秒）：本机实测，以及 {device} 的推算值与公布值",
     measured="本机实测",
