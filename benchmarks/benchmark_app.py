@@ -114,7 +114,7 @@ def speedsheet(case: Case, desk: Desk) -> Speed:
         MODEL, engine="openvino", precision=case.precision, batch_size=case.batch_size, thread_num=IN_FLIGHT,
         window_s=case.time_s, settings=settings,
     )  # fmt: skip
-    row = measure_row(request, desk, lambda _stage, _done, _left: None)
+    row = measure_row(request, desk, lambda *_: None)
     rate, latency_ms = row.throughput_samples_per_s.value, row.latency_ms.mean
     if rate is None or latency_ms is None or row.little_residual is None:
         raise SystemExit(f"speedsheet: {row.error}")

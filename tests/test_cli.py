@@ -19,6 +19,7 @@ import pytest
 from speedsheet.cli import main
 from speedsheet.core.errors import EngineFailed
 from speedsheet.core.measurement import Gate, Latency, Measurement, Throughput
+from speedsheet.core.plan import Target
 from speedsheet.core.request import Progress, RowRequest
 from speedsheet.core.samples import WINDOW, Samples
 from speedsheet.core.sheet import Sheet
@@ -120,11 +121,17 @@ WRONG = {
     "sheet --time 10x": ("--time", "not a duration"),
     "sheet --time 0": ("--time", "out of range"),
     "sheet --budget soon": ("--budget", "not a duration"),
-    "sheet --half-width 5": ("--half-width", "percentage", "5%"),
-    "sheet --half-width 0%": ("--half-width", "percentage"),
-    "sheet --half-width x%": ("--half-width", "percentage"),
-    "sheet --quick --half-width 5%": ("--quick and --half-width", "one of them"),
-    "run dlrm --quick --half-width 5%": ("--quick and --half-width", "one of them"),
+    "sheet --precision-target 5": ("--precision-target", "percentage", "5%"),
+    "sheet --precision-target 0%": ("--precision-target", "percentage"),
+    "sheet --precision-target x%": ("--precision-target", "percentage"),
+    "sheet --precision-target p98=5%": ("--precision-target", "'p98' is no figure", "p99.9"),
+    "sheet --precision-target =5%": ("--precision-target", "'' is no figure"),
+    "sheet --precision-target 5%,": ("--precision-target", "percentage"),
+    "sheet --precision-target 5%,throughput=2%": ("--precision-target", "throughput is given twice"),
+    "sheet --precision-target p99=5% --precision-target p99=6%": ("--precision-target", "p99 is given twice"),
+    "sheet --quick --precision-target 5%": ("--quick and --precision-target", "one of them"),
+    "run dlrm --quick --precision-target 5%": ("--quick and --precision-target", "one of them"),
+    "sheet --processes 0": ("--processes", "0 is below 1"),
     "sheet --stall-limit -1s": ("--stall-limit", "not a duration"),
     "sheet --set x": ("--set", "NAME=VALUE"),
     "sheet --set =1": ("--set", "NAME=VALUE"),
@@ -264,48 +271,57 @@ def test_options_override_the_suite(tmp_path: Path) -> None:
     )
     bench = Fake()
     assert main(["sheet", "--suite", "my.toml"], measure=bench) == 0
+    wished = (Target(0.05),)
     assert bench.asked == [
-        RowRequest("dlrm", batch_size=3, engine="openvino", window_s=7.0, settings={"A": "1", "B": "2"}),
-        RowRequest("resnet50", window_s=7.0),
+        RowRequest(
+            "dlrm", batch_size=3, engine="openvino", window_s=7.0, settings={"A": "1", "B": "2"}, targets=wished
+        ),
+        RowRequest("resnet50", window_s=7.0, targets=wished),
     ]
     assert bench.rest == {
         "store": tmp_path / "data" / "records", "budget_s": 180.0, "resume": False, "stall_limit_s": 300.0,
-        "target": 0.05, "quick": False,
+        "refine": True,
     }  # fmt: skip
     given = "--batch 5 --threads 6 --engine onnxruntime --device D --precision BF16 --time 250ms --budget 1h --seed 0"
-    given += " --set B=3 --set C= --strict-precision --resume --stall-limit 9s --out out"
+    given += " --set B=3 --set C= --strict-precision --resume --stall-limit 9s --out out --processes 3"
+    given += " --precision-target 2%,p99.9=10% --precision-target p50=1%"
     assert main(["sheet", "--suite", "my.toml", *given.split()], measure=bench) == 0
     wanted = RowRequest(
-        "dlrm", "onnxruntime", "D", "bf16", 5, 6, 0.25, {"A": "1", "B": "3", "C": ""}, strict_precision=True, seed=0
-    )
+        "dlrm", "onnxruntime", "D", "bf16", 5, 6, 0.25, {"A": "1", "B": "3", "C": ""}, strict_precision=True, seed=0,
+        targets=(Target(0.02), Target(0.1, "p99_9"), Target(0.01, "p50")), processes=3,
+    )  # fmt: skip
     assert bench.asked == [wanted, replace(wanted, model="resnet50", settings={"B": "3", "C": ""})]
     assert bench.rest == {
         "store": tmp_path / "out" / "records", "budget_s": 3600.0, "resume": True, "stall_limit_s": 9.0,
-        "target": None, "quick": False,
+        "refine": False,
     }  # fmt: skip
     assert len(list((tmp_path / "out" / "sheets").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
-    ("command", "target", "budget_s", "quick"),
+    ("command", "target", "budget_s", "refine"),
     [
-        ("sheet", 0.05, 1800.0, False),
-        ("sheet --quick", None, None, True),
-        ("sheet --quick --budget 9m", None, 540.0, True),
+        ("sheet", 0.05, 1800.0, True),
+        ("sheet --quick", None, None, False),
+        ("sheet --quick --budget 9m", None, 540.0, False),
         ("sheet --time 3s", None, None, False),
-        ("sheet --time 3s --half-width 2%", 0.02, 1800.0, False),
-        ("sheet --half-width 10% --budget 5m", 0.1, 300.0, False),
+        ("sheet --time 3s --precision-target 2%", 0.02, 1800.0, False),
+        ("sheet --precision-target 10% --budget 5m", 0.1, 300.0, True),
         ("run dlrm", None, None, False),
-        ("run dlrm --half-width 1% --budget 1m", 0.01, 60.0, False),
-        ("run dlrm --half-width 1%", 0.01, 1800.0, False),
-        ("run dlrm --quick", None, None, True),
+        ("run dlrm --precision-target 1% --budget 1m", 0.01, 60.0, True),
+        ("run dlrm --precision-target 1%", 0.01, 1800.0, True),
+        ("run dlrm --quick", None, None, False),
     ],
 )
-def test_how_well_rows_are_to_be_known(command: str, target: float | None, budget_s: float | None, quick: bool) -> None:
-    """A sheet goes on to 5 % or half an hour; a window, a hurry or a single run does not."""
+def test_how_well_rows_are_to_be_known(
+    command: str, target: float | None, budget_s: float | None, refine: bool
+) -> None:
+    """A sheet goes on to 5 % or half an hour; a window, a hurry or a single run does not, and a time ends it first."""
     bench = Fake()
     assert main(command.split(), measure=bench) == 0
-    assert (bench.rest["target"], bench.rest["budget_s"], bench.rest["quick"]) == (target, budget_s, quick)
+    assert bench.asked[0].targets == (() if target is None else (Target(target),))
+    assert (bench.rest["budget_s"], bench.rest["refine"]) == (budget_s, refine)
+    assert bench.asked[0].quick == ("--quick" in command)
 
 
 def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:

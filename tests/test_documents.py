@@ -35,10 +35,24 @@ def test_each_note_is_written_once() -> None:
     written = [note.code for note in EN.notes.notes]
     assert len(set(written)) == len(written)
     assert as_markdown.render(EN).count(as_markdown.escape(FALLBACK.text)) == 1
-    assert EN.numbers(TINY) == ()
+    assert codes(EN, TINY) == {"interference"}  # p99.9 is blank, and no column of a printed sheet
     assert codes(EN, HOSTILE) == {"a|b`c", "few_requests", "not_judged", "not_audited"}
     varied = replace(SERVED, throughput_samples_per_s=Throughput(72.9))
     assert codes(document(Sheet(HOST, (varied,))), varied) == {"precision_fallback", "few_requests", "interval_blank"}
+
+
+def test_a_percentile_that_is_withheld_says_how_much_longer_it_takes() -> None:
+    """In the sheet's language and for the columns that are printed; JSON has the others too."""
+    (note,) = [note for note in EN.notes.notes if note.code == "few_requests"]
+    assert note.by_row[1] == ("bert_128", "p50 needs 21 s more, p90 needs 3 min 10 s more, p99 needs 36 min 40 s more")
+    assert "p90 还需 3 min 10 s，" in as_markdown.render(ZH)
+    assert as_json.content(EN)["rows"][1]["latency_ms"]["more_s"]["p99_9"] == 22220.0
+
+
+def test_a_row_that_cannot_tell_whether_it_had_settled_says_so() -> None:
+    """Too few windows are a note, not a failure; a row that was never looked at has none."""
+    assert "steady_unknown" in codes(EN, SHORT)
+    assert "steady_unknown" not in codes(EN, TINY) | codes(EN, SERVED)
 
 
 def test_rows_that_say_different_things_are_named_under_one_number() -> None:

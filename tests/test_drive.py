@@ -10,7 +10,8 @@ import pytest
 from speedsheet.core.errors import EngineFailed
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import AFTER, WARMUP, WINDOW
-from speedsheet.load.drive import completions_to_stop, drive
+from speedsheet.load.drive import drive
+from speedsheet.load.watch import completions_to_stop
 from speedsheet.stats.estimates import estimate
 
 
@@ -113,7 +114,7 @@ def test_more_requests_than_a_chunk_are_all_kept():
 def test_progress_is_told_between_nothing_and_all():
     """Whoever listens hears shares from 0 to 1 and seconds that are left."""
     told = []
-    drive(LoadPlan(1, 1.5), [[napping(0.002)]], lambda done, left: told.append((done, left)))
+    drive(LoadPlan(1, 1.5), [[napping(0.002)]], lambda done, left, _reached: told.append((done, left)))
     assert told
     assert all(0 <= done <= 1 and left >= 0 for done, left in told)
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -7,41 +7,57 @@ import pytest
 from speedsheet.bench.refine import needed_s, reached, refined
 from speedsheet.bench.sheet import compared
 from speedsheet.core.measurement import Measurement, Throughput
+from speedsheet.core.plan import Reached
 
 ROW = Measurement("net", "onnx", "own", 1, 4, "fp32", requests=400, wall_s=10.0, device="CPU", engine="e")
 
 
-def wide(half, value=100.0):
-    return replace(ROW, throughput_samples_per_s=Throughput(value, value * (1 - half), value * (1 + half)))
+def wide(half, target=0.05, wall_s=10.0):
+    more_s = max((half / target) ** 2 - 1, 0) * wall_s
+    return replace(ROW, wall_s=wall_s, targets=(Reached("throughput", target, half, more_s),))
 
 
-def measuring(calls, noise_s):
-    """An engine whose half-width is `noise_s` over the root of the window."""
+class Machine:
+    """Rows whose half-width is their noise over the root of the window; a clock that runs while they are measured."""
 
-    def measure(index, window_s):
-        calls.append((index, window_s))
-        return replace(wide(noise_s[index] / window_s**0.5), wall_s=window_s)
+    def __init__(self, noise, budget_s=1e9):
+        self.noise, self.left, self.calls = noise, budget_s, []
 
-    return measure
+    def __call__(self, index, window_s):
+        self.calls.append((index, window_s))
+        self.left -= window_s
+        return wide(self.noise[index] / window_s**0.5, wall_s=window_s)
+
+    def left_s(self):
+        return self.left
 
 
 def test_only_wide_rows_are_measured_again_and_reach_the_target():
-    """A row that is known well enough is left alone."""
-    calls = []
-    rows = {0: wide(0.03), 1: wide(0.2), 2: replace(ROW, throughput_samples_per_s=Throughput(5.0))}
-    done = refined(rows, 0.05, lambda: 1e9, measuring(calls, {1: 0.2 * 10**0.5, 2: 0.1}))
-    assert {index for index, _ in calls} == {1, 2}
-    assert all(reached(row, 0.05) for row in done.values())
+    """A row that is known well enough is left alone; one that has no interval yet gets the rounds for one."""
+    machine = Machine({1: 0.2 * 10**0.5, 2: 0.03})
+    rows = {0: wide(0.03), 1: wide(0.2), 2: replace(ROW, targets=(Reached("throughput", 0.05),))}
+    done = refined(rows, machine.left_s, machine)
+    assert {index for index, _ in machine.calls} == {1, 2}
+    assert all(reached(row) for row in done.values())
     assert done[0] == rows[0]
 
 
-def test_a_row_that_does_not_fit_into_the_budget_says_how_long_it_would_take():
-    """It keeps its interval, and the finding names the window."""
-    done = refined({0: wide(0.5)}, 0.05, lambda: 60.0, measuring([], {}))
-    (finding,) = done[0].findings
-    assert finding.code == "wide_interval"
-    assert "--time 1300s" in finding.text
-    assert done[0].throughput_samples_per_s == wide(0.5).throughput_samples_per_s
+def test_a_second_goes_where_it_buys_most():
+    """What needs least comes first, so that as many rows as possible reach their targets in the budget."""
+    machine = Machine({index: 0.05 * need_s**0.5 for index, need_s in enumerate([400, 30, 90])}, budget_s=200)
+    done = refined({0: wide(0.32), 1: wide(0.087), 2: wide(0.15)}, machine.left_s, machine)
+    assert [index for index, _ in machine.calls] == [1, 2, 0]
+    assert [reached(done[index]) for index in range(3)] == [False, True, True]
+
+
+def test_what_is_left_goes_to_a_row_that_comes_nearer():
+    """A row that cannot reach its target in the budget is known better all the same, and not for a few seconds more."""
+    machine = Machine({0: 0.5 * 10**0.5}, budget_s=70)
+    done = refined({0: wide(0.5)}, machine.left_s, machine)
+    assert machine.calls == [(0, 60)]
+    assert done[0].targets[0].half_width < 0.25
+    machine = Machine({0: 0.5 * 10**0.5}, budget_s=21)
+    assert refined({0: wide(0.5)}, machine.left_s, machine) == {0: wide(0.5)}
 
 
 def test_noise_that_no_window_averages_out_ends_after_two_attempts():
@@ -50,29 +66,39 @@ def test_noise_that_no_window_averages_out_ends_after_two_attempts():
 
     def measure(index, window_s):
         calls.append(window_s)
-        return replace(wide(0.2), wall_s=window_s)
+        return wide(0.2, wall_s=window_s)
 
-    done = refined({0: wide(0.2)}, 0.05, lambda: 1e9, measure)
+    done = refined({0: wide(0.2)}, lambda: 1e9, measure)
     assert len(calls) == 2
-    assert done[0].findings[-1].code == "wide_interval"
+    assert done[0].targets[0].half_width == 0.2
+
+
+def test_a_row_is_never_given_up_for_a_worse_one():
+    """A longer measurement that fails, or a shorter one that misses too, leaves the row as it was."""
+    for again in (ROW.failed("crashed"), wide(0.3, wall_s=2.0)):
+        assert refined({0: wide(0.2)}, lambda: 1e9, lambda _index, _window_s, row=again: row) == {0: wide(0.2)}
 
 
 def test_a_failed_row_is_not_measured_again():
     """More time mends no crash."""
     failed = {0: ROW.failed("crashed")}
-    assert refined(failed, 0.05, lambda: 1e9, measuring([], {})) == failed
+    assert refined(failed, lambda: 1e9, Machine({})) == failed
 
 
-def test_the_window_grows_with_the_square_of_what_is_missing():
-    """Half the half-width takes four times as long, with a margin; no interval yet takes twelve rounds."""
-    assert needed_s(wide(0.2), 0.1) == pytest.approx(4 * 10 * 1.3)
-    assert needed_s(ROW, 0.1) == pytest.approx(10 * 4 / 400 * 12)
+def test_the_window_is_for_the_target_that_needs_most():
+    """Several targets are met together; where one cannot tell its time, it gets twelve rounds."""
+    both = (Reached("throughput", 0.05, 0.1, 30.0), Reached("p99", 0.05, 0.2, 150.0), Reached("p50", 0.05, 0.01, 0.0))
+    assert needed_s(replace(ROW, targets=both)) == pytest.approx(160)
+    assert needed_s(replace(ROW, targets=(Reached("throughput", 0.1),))) == pytest.approx(10 * 4 / 400 * 12)
+    assert needed_s(replace(ROW, processes=2, targets=both)) == pytest.approx(155)
 
 
 def test_int8_that_is_not_faster_is_said_aloud():
     """An int8 row slower than the same row in a wider type carries the finding, with the ratio."""
-    fp32 = replace(wide(0.01, 100.0), precision_executed={"fp32": 1.0})
-    int8 = replace(wide(0.01, 40.0), precision="int8", precision_executed={"int8": 1.0})
+    fp32 = replace(ROW, throughput_samples_per_s=Throughput(100.0, 99.0, 101.0), precision_executed={"fp32": 1.0})
+    int8 = replace(
+        ROW, throughput_samples_per_s=Throughput(40.0, 39.0, 41.0), precision="int8", precision_executed={"int8": 1.0}
+    )
     fast = replace(int8, throughput_samples_per_s=Throughput(300.0))
     slow = compared([fp32, int8])[1]
     assert [finding.code for finding in slow.findings] == ["int8_slower"]

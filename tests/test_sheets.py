@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
+from speedsheet.core.measurement import Finding, Gate, Interference, Latency, Measurement, Throughput
 from speedsheet.core.sheet import Sheet
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
 from speedsheet.sheets.chinese import CHINESE
@@ -69,10 +69,15 @@ SERVED = Measurement(
 SHORT = replace(
     SERVED,
     model="bert_128",
-    latency_ms=Latency(4021.9),
+    latency_ms=Latency(4021.9, more_s={"p50": 21.4, "p90": 190.0, "p95": 400.0, "p99": 2222.0, "p99_9": 22220.0}),
     throughput_samples_per_s=Throughput(15.9),
+    interference=Interference(windows=3),
     gate=Gate(passed=True, metric="centred_cosine", value=0.99999, limit=0.95),
-    findings=(FALLBACK, Finding("no_interval", "7 whole rounds of 8 clients are too few; measure 30 s longer")),
+    findings=(
+        FALLBACK,
+        Finding("no_interval", "7 whole rounds of 8 clients are too few; measure 30 s longer"),
+        Finding("few_requests", "too few independent requests: p50 needs 21 s longer (--time 51s), p90 ..., p99.9 ..."),
+    ),
 )
 KILLED = Measurement("dlrm", "pytorch", "click-through", 1024, 8, "fp16", "onnxruntime").failed(
     "the worker was killed by signal 9 (out of memory at 23.1 GiB); lower --batch or --threads"
@@ -95,6 +100,12 @@ TINY = Measurement(
     throughput_samples_per_s=Throughput(42345678.9, 42000000.0, 42700000.0),
     gate=Gate(passed=True, metric="relative_error", value=0.00012345, limit=0.05),
     processes=3,
+    steady=True,
+    interference=Interference(windows=33, flagged=2, remeasured=2, by_signal={"others_cpu_cores": 2}),
+    findings=(
+        Finding("few_requests", "too few independent requests: p99.9 needs 21 s longer (--time 51s)"),
+        Finding("interference", "2 of 33 windows were disturbed (others_cpu_cores 2) and are left out; as many again"),
+    ),
     load_ms=3.25,
     compile_ms=1.5,
     first_inference_ms=0.0123,

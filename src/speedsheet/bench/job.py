@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from speedsheet.bench.labelled import Labelled
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
+from speedsheet.core.plan import Reached, Target
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays, InputSpec, Limit
 
-#: What a task calls to tell its stage, the share of it that is done, and the seconds left.
-Say = Callable[[str, float | None, float | None], None]
+
+class Say(Protocol):
+    """What a task calls to tell its stage, the share of it that is done, the seconds left, and the worst target."""
+
+    def __call__(self, stage: str, done: float | None, left: float | None, reached: Reached | None = None, /) -> None:
+        """Tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +91,5 @@ def request_from_json(data: Mapping[str, Any]) -> RowRequest:
     """Read what `request_to_json` wrote."""
     inputs = tuple(InputSpec(**{**spec, "shape": tuple(spec["shape"])}) for spec in data["inputs"])
     paths = {name: Path(data[name]) if data[name] else None for name in ("data", "reference")}
-    return RowRequest(**{**data, **paths, "inputs": inputs})
+    targets = tuple(Target(**target) for target in data["targets"])
+    return RowRequest(**{**data, **paths, "inputs": inputs, "targets": targets})

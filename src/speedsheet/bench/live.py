@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -101,15 +102,19 @@ def _readied(
     for place, (side, request) in enumerate(zip(SIDES, asked, strict=True)):
         label = f"{side.upper()}, {Path(request.model).name}"
 
-        def tell(stage: str, done: float | None, left_s: float | None, place: int = place, label: str = label) -> None:
-            listen(Progress(place + 1, len(asked), label, stage, done, left_s))
-
+        tell = partial(_told, listen, Progress(place + 1, len(asked), label, ""))
         try:
             ready[side] = ready["a"] if request == asked[0] and "a" in ready else readied(request, desk, tell)
             rows.append(ready[side].row)
         except RowFailed as error:
             rows.append(asked_row(request).failed(str(error)))
     return rows, ready
+
+
+def _told(
+    listen: Listener, heading: Progress, stage: str, done: float | None, left_s: float | None, _reached: object
+) -> None:
+    listen(replace(heading, stage=stage, done=done, remaining_s=left_s))
 
 
 def _failed(found: Comparison) -> Comparison:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from speedsheet.core.measurement import Finding, Measurement
+from speedsheet.core.measurement import Measurement
 
 #: A row that missed twice is left: its noise is then not of a kind that a longer window averages out.
 _ATTEMPTS = 2
@@ -12,51 +12,57 @@ _MARGIN = 1.3
 _ROUNDS = 12
 #: Loading, warming up and judging, beside the window.
 _AROUND_S = 10.0
+#: What is left of a budget goes to a row that cannot reach its targets in it, where it is so much longer than before.
+_WORTH = 1.5
 
 
 def refined(
     rows: Mapping[int, Measurement],
-    target: float,
     left_s: Callable[[], float],
     measure: Callable[[int, float], Measurement],
 ) -> dict[int, Measurement]:
-    """Return the rows, those whose half-width of throughput is above `target` measured again while time is left.
+    """Return the rows, those that miss their targets measured again while time is left.
 
-    `measure(index, window_s)` measures one. Cheap rows come first. What does not reach the target keeps its widest
-    window, with a finding that says how long it would take.
+    `measure(index, window_s)` measures one, and ends as soon as the targets are met. A second buys most where the
+    fewest are needed, so these rows come first. When no further row can reach its targets in the time that is left, it
+    goes to those that come nearest.
     """
     best = dict(rows)
-    for _ in range(_ATTEMPTS):
-        wide = {index: needed_s(row, target) for index, row in best.items() if not reached(row, target)}
-        for index, window_s in sorted(wide.items(), key=lambda pair: pair[1]):
-            if window_s + _AROUND_S > left_s():
-                continue
-            again = measure(index, window_s)
-            if again.status == "ok":
-                best[index] = again
-    return {index: row if reached(row, target) else _unreached(row, target) for index, row in best.items()}
+    tried = dict.fromkeys(rows, 0)
+
+    def again(index: int, window_s: float) -> None:
+        tried[index] += 1
+        row = measure(index, window_s)
+        if row.status == "ok" and (reached(row) or (row.wall_s or 0.0) >= (best[index].wall_s or 0.0)):
+            best[index] = row
+
+    def cheapest(least_s: float) -> tuple[int, float] | None:
+        open_rows = [index for index, row in best.items() if not reached(row) and tried[index] < _ATTEMPTS]
+        windows = [(needed_s(best[index]) * _MARGIN, index) for index in open_rows]
+        if not windows:
+            return None
+        window_s, index = min(windows)
+        return (index, window_s) if window_s + least_s <= left_s() else None
+
+    while (chosen := cheapest(_AROUND_S)) is not None:
+        again(*chosen)
+    for _, index in sorted((needed_s(row), index) for index, row in best.items() if not reached(row)):
+        window_s = left_s() - _AROUND_S
+        if tried[index] < _ATTEMPTS and window_s >= _WORTH * (best[index].wall_s or 1.0):
+            again(index, window_s)
+    return best
 
 
-def reached(row: Measurement, target: float) -> bool:
+def reached(row: Measurement) -> bool:
     """Whether a row is known as well as asked; one that has no number will not be better known."""
-    half = row.throughput_samples_per_s.half_width
-    return row.status != "ok" or (half is not None and half <= target)
+    return row.status != "ok" or all(target.met for target in row.targets)
 
 
-def needed_s(row: Measurement, target: float) -> float:
-    """Return the window in which a row's half-width comes down to `target`: it falls with the root of the window.
+def needed_s(row: Measurement) -> float:
+    """Return the window in which a row is likely to meet all its targets.
 
-    A row without an interval gets the rounds for one.
+    A row that cannot tell gets the rounds for an interval.
     """
-    wall_s, half = row.wall_s or 1.0, row.throughput_samples_per_s.half_width
-    if half is None:
-        return wall_s * row.thread_num / (row.requests or 1) * _ROUNDS
-    return wall_s * max((half / target) ** 2, 1.0) * _MARGIN
-
-
-def _unreached(row: Measurement, target: float) -> Measurement:
-    text = (
-        f"the half-width did not come down to {target * 100:g} % within the budget; "
-        f"--time {needed_s(row, target):.0f}s may"
-    )
-    return row.noting(Finding("wide_interval", text))
+    wall_s = (row.wall_s or 1.0) / row.processes
+    rounds_s = wall_s * row.processes * row.thread_num / (row.requests or 1) * _ROUNDS
+    return max((rounds_s if t.more_s is None else wall_s + t.more_s for t in row.targets if not t.met), default=wall_s)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from speedsheet import __version__, plugins
@@ -27,6 +29,8 @@ from speedsheet.stats.estimates import MIN_BATCHES
 _TRIAL_S = 1.0
 #: A quick row: this window, longer only where that makes an interval within so many seconds.
 _QUICK_S, _QUICK_ROUNDS_S = 3.0, 15.0
+#: A steady state is sought for as long again as the window lasts, at least and at most for so many seconds in all.
+_SOUGHT, _LEAST_SOUGHT_S, _MOST_SOUGHT_S = 2.0, 20.0, 60.0
 _MB = 1_000_000
 #: So many layers are named in a finding.
 _NAMED = 3
@@ -41,16 +45,31 @@ class Desk:
     store: Path
     stall_limit_s: float
     resume: bool = False
-    quick: bool = False
 
 
-def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float | None = None) -> Measurement:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long one row may take. `window_s` stands for the request's own window where it is given.
+
+    By `until_s` the row is to be done, and ends with what was reached; at `deadline_s` it is killed. Both are instants
+    of the monotonic clock.
+    """
+
+    window_s: float | None = None
+    until_s: float | None = None
+    deadline_s: float | None = None
+
+
+_NO_LIMITS = Limits()
+
+
+def measure_row(request: RowRequest, desk: Desk, tell: Tell, limits: Limits = _NO_LIMITS) -> Measurement:
     """Measure one row and seal it. A row that fails says why, and is sealed too; UsageError alone goes up."""
     row = asked_row(request)
     conditions: dict[str, Any] = {"request": request_to_json(request), "host": host_facts()}
 
     def work(task: str, job: Mapping[str, Any]) -> dict[str, Any]:
-        return call(task, job, tell=tell, stall_limit_s=desk.stall_limit_s, deadline_s=deadline_s)
+        return call(task, job, tell=tell, stall_limit_s=desk.stall_limit_s, deadline_s=limits.deadline_s)
 
     try:
         prepared = Prepared.from_json(work("prepare", {"request": request_to_json(request)}))
@@ -60,7 +79,7 @@ def measure_row(request: RowRequest, desk: Desk, tell: Tell, deadline_s: float |
         if desk.resume and (earlier := records.find(desk.store, conditions["request_sha256"])):
             taken = f"not measured again: taken from the record of {earlier.created_utc[:19]} UTC"
             return earlier.measurement.noting(Finding("resumed", taken))
-        return _measured(request, prepared, engines, row, _Bench(work, desk, conditions))
+        return _measured(request, prepared, engines, row, _Bench(work, desk, conditions, limits))
     except BudgetSpent as error:
         return row.failed(str(error), "skipped")
     except RowFailed as error:
@@ -88,7 +107,7 @@ def readied(request: RowRequest, desk: Desk, tell: Tell) -> Ready:
     conditions = _conditions(request, prepared, engines)
     choice = _chosen(request, prepared, _setups(request, row, engines), row, _Bench(work, desk, conditions))
     row = _with_choice(row.noting(*_free(choice.candidate, prepared)), choice, request, prepared)
-    return Ready(row, _job(request, prepared, choice.candidate, row), conditions)
+    return Ready(row, _job(request, prepared, choice.candidate, row, planned(request, prepared)), conditions)
 
 
 def asked_row(request: RowRequest) -> Measurement:
@@ -111,6 +130,7 @@ class _Bench:
     work: Work
     desk: Desk
     conditions: Mapping[str, Any]
+    limits: Limits = _NO_LIMITS
 
 
 def _measured(
@@ -123,9 +143,8 @@ def _measured(
         choice = _chosen(request, prepared, setups, row, bench)
         this = _with_choice(row.noting(*lost, *_free(choice.candidate, prepared)), choice, request, prepared)
         try:
-            job = _job(request, prepared, choice.candidate, this, quick=bench.desk.quick)
-            sealing = {"store": str(bench.desk.store), "conditions": bench.conditions}
-            done = Measurement.from_json(bench.work("measure", {**job, **sealing}))
+            job = _job(request, prepared, choice.candidate, this, planned(request, prepared, bench.limits.window_s))
+            done = _in_processes(request.processes, job, bench)
         except BudgetSpent:
             raise
         except RowFailed as error:
@@ -146,6 +165,35 @@ def _setups(request: RowRequest, row: Measurement, engines: Sequence[EngineInfo]
     ]
 
 
+def _in_processes(processes: int, job: Mapping[str, Any], bench: _Bench) -> Measurement:
+    """Measure in fresh processes one after the other, until the last has pooled them or one has failed its gate."""
+    until_s = bench.limits.until_s
+    sealing = {"store": str(bench.desk.store), "conditions": bench.conditions, "processes": processes}
+    with TemporaryDirectory(prefix="speedsheet-") as shelf:
+        for process in range(processes):
+            now_s = time.monotonic()
+            share_s = None if until_s is None else now_s + (until_s - now_s) / (processes - process)
+            here = {"process": process, "shelf": shelf if processes > 1 else None, "until_s": share_s}
+            done = Measurement.from_json(bench.work("measure", {**job, **sealing, **here}))
+            if done.status != "ok":
+                break
+    return done
+
+
+def planned(request: RowRequest, prepared: Prepared, window_s: float | None = None) -> LoadPlan:
+    """Return the plan of a row; what is steady and what is disturbed is looked for in as much time again."""
+    window_s = window_s or request.window_s
+    plan = LoadPlan(prepared.thread_num, window_s, pool_batches=prepared.slots, targets=request.targets)
+    if request.quick:
+        window_s = min(window_s, _QUICK_S)
+        plan = replace(
+            plan, window_s=window_s, requests_per_client=1, rounds=MIN_BATCHES, rounds_within_s=_QUICK_ROUNDS_S
+        )
+        return replace(plan, steady_within_s=_SOUGHT * window_s, again_s=window_s)
+    sought_s = min(max(_SOUGHT * window_s, _LEAST_SOUGHT_S), _MOST_SOUGHT_S)
+    return replace(plan, steady_within_s=sought_s, again_s=window_s)
+
+
 def _chosen(
     request: RowRequest, prepared: Prepared, setups: list[tuple[EngineInfo, Setup]], row: Measurement, bench: _Bench
 ) -> Choice:
@@ -158,23 +206,18 @@ def _chosen(
         return found["graph_name"], found["executed"]
 
     def trial(candidate: Candidate) -> Measurement:
-        job = _job(request, prepared, candidate, row)
+        plan = LoadPlan(row.thread_num, _TRIAL_S, requests_per_client=1, pool_batches=prepared.slots)
+        job = _job(request, prepared, candidate, row, plan)
         job["row"]["precision_executed"] = dict(candidate.executed) or None
-        job["plan"] |= {"window_s": _TRIAL_S, "requests_per_client": 1}
         return Measurement.from_json(bench.work("measure", job))
 
     return choose(setups, row.precision, audit, trial)
 
 
 def _job(
-    request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement, *, quick: bool = False
+    request: RowRequest, prepared: Prepared, candidate: Candidate, row: Measurement, plan: LoadPlan
 ) -> dict[str, Any]:
-    plan = LoadPlan(row.thread_num, request.window_s, pool_batches=prepared.slots)
-    if quick:
-        window_s = min(request.window_s, _QUICK_S)
-        plan = replace(
-            plan, window_s=window_s, requests_per_client=1, rounds=MIN_BATCHES, rounds_within_s=_QUICK_ROUNDS_S
-        )
+    """Return a worker's job, alone and as a trial: nothing is sealed, and nobody is in a hurry."""
     artifact = replace(prepared.artifact, graph_name=candidate.graph_name)
     return {
         "prepared": replace(prepared, artifact=artifact).to_json(),
@@ -185,6 +228,10 @@ def _job(
         "carry": dict(request.carry),
         "store": None,
         "conditions": {},
+        "until_s": None,
+        "process": 0,
+        "processes": 1,
+        "shelf": None,
     }
 
 

@@ -14,7 +14,7 @@ from speedsheet.bench.choose import engines_for
 from speedsheet.bench.labelled import check_labels
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.refine import refined
-from speedsheet.bench.row import Desk, asked_row, measure_row
+from speedsheet.bench.row import Desk, Limits, asked_row, measure_row
 from speedsheet.convert.data import data_pool
 from speedsheet.convert.graph.file import read_model
 from speedsheet.convert.graph.walk import skeleton
@@ -25,6 +25,7 @@ from speedsheet.convert.shipping.recipe import shipped
 from speedsheet.convert.shipping.trained import check_weights
 from speedsheet.core.errors import BadInput, UsageError
 from speedsheet.core.measurement import Finding, Measurement, executed_kinds
+from speedsheet.core.plan import Reached
 from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent
 from speedsheet.core.sheet import Sheet
 from speedsheet.core.units import format_duration
@@ -41,8 +42,7 @@ def measure_sheet(
     *,
     store: Path,
     budget_s: float | None = None,
-    target: float | None = None,
-    quick: bool = False,
+    refine: bool = False,
     resume: bool = False,
     stall_limit_s: float = 300.0,
     listen: Listener = silent,
@@ -50,14 +50,14 @@ def measure_sheet(
 ) -> Sheet:
     """Measure every request and return the rows in the order asked.
 
-    `quick` shortens the windows and nothing else. With `target`, rows whose half-width of throughput is above it are
-    measured again for longer, until it is reached or `budget_s` is spent. Wrong requests raise UsageError, before
-    anything is built where that can be known, and never once a row is done. `finished` is told each row as it ends.
-    On Ctrl-C, or when the budget is spent, the rows not measured are returned as skipped.
+    With `refine`, rows that miss their targets are measured again for longer, until they meet them or `budget_s` is
+    spent. Wrong requests raise UsageError, before anything is built where that can be known, and never once a row is
+    done. `finished` is told each row as it ends. On Ctrl-C, or when the budget is spent, the rows not measured are
+    returned as skipped.
     """
     macs = [check(request, budget_s) for request in requests]
     judge_version()
-    run = _Run(Desk(store, stall_limit_s, resume, quick), listen, time.monotonic(), budget_s)
+    run = _Run(Desk(store, stall_limit_s, resume), listen, time.monotonic(), budget_s, refine=refine)
     rows: dict[int, Measurement] = {}
     order = sorted(range(len(requests)), key=macs.__getitem__)
     with suppress(KeyboardInterrupt):
@@ -70,9 +70,8 @@ def measure_sheet(
                     raise
                 rows[index] = asked_row(requests[index]).failed(str(error))
             finished(rows[index])
-        if target is not None:
-            again = partial(run.again, requests)
-            rows |= refined(rows, target, run.left, again)
+        if refine:
+            rows |= refined(rows, run.left, partial(run.again, requests))
     missing = {i: asked_row(requests[i]).failed("interrupted", "skipped") for i in order if i not in rows}
     ordered = [(rows | missing)[index] for index in range(len(requests))]
     return Sheet(host_facts(), tuple(compared(ordered)))
@@ -86,6 +85,7 @@ class _Run:
     listen: Listener
     began: float
     budget_s: float | None
+    refine: bool = False
 
     def left(self) -> float:
         """Return the seconds that are left of the budget."""
@@ -99,25 +99,31 @@ class _Run:
                 f"the budget of {format_duration(self.budget_s or 0)} was spent", "skipped"
             )
         guess_s = _left_s(later, time.monotonic() - self.began, position)
-        # half of a row's share of the budget is for loading, preparing and judging it
-        window_s = min(request.window_s, self.left() / len(later) / 2)
-        return self.measure(replace(request, window_s=window_s), position + 1, rows, guess_s)
+        # one row alone need not leave time for others: it goes on until it is known well enough
+        window_s = max(self.left(), request.window_s) if self.refine and rows == 1 and self.budget_s else None
+        return self.measure(request, position + 1, rows, guess_s, self._limits(window_s, len(later)))
 
     def again(self, requests: Sequence[RowRequest], index: int, window_s: float) -> Measurement:
         """Measure a row once more, for longer."""
-        request = replace(requests[index], window_s=window_s)
-        return self.measure(request, index + 1, len(requests), min(self.left(), window_s + _AROUND_S))
+        fresh = replace(self, desk=replace(self.desk, resume=False))
+        guess_s = min(self.left(), window_s + _AROUND_S)
+        return fresh.measure(requests[index], index + 1, len(requests), guess_s, self._limits(window_s, 1))
 
-    def measure(self, request: RowRequest, row: int, rows: int, guess_s: float) -> Measurement:
+    def measure(self, request: RowRequest, row: int, rows: int, guess_s: float, limits: Limits) -> Measurement:
         """Measure one row, telling of it, and of the time that is left for the sheet."""
         until = time.monotonic() + guess_s
 
-        def tell(stage: str, done: float | None, left_s: float | None) -> None:
+        def tell(stage: str, done: float | None, left_s: float | None, reached: Reached | None = None) -> None:
             sheet_left_s = max(0.0, until - time.monotonic())
-            self.listen(Progress(row, rows, request.model, stage, done, left_s, sheet_left_s))
+            self.listen(Progress(row, rows, request.model, stage, done, left_s, sheet_left_s, reached))
 
-        deadline_s = None if self.budget_s is None else self.began + self.budget_s
-        return measure_row(request, self.desk, tell, deadline_s)
+        return measure_row(request, self.desk, tell, limits)
+
+    def _limits(self, window_s: float | None, rows_left: int) -> Limits:
+        """Let a row end in its share of what is left of the budget."""
+        if self.budget_s is None:
+            return Limits(window_s)
+        return Limits(window_s, time.monotonic() + self.left() / rows_left, self.began + self.budget_s)
 
 
 def compared(rows: Sequence[Measurement]) -> list[Measurement]:

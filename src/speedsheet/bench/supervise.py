@@ -17,10 +17,11 @@ from typing import IO, Any
 
 from speedsheet.core import errors
 from speedsheet.core.errors import RowFailed, SpeedsheetError, WorkerDied
+from speedsheet.core.plan import Reached
 from speedsheet.core.units import format_duration
 
-#: Told the stage, the share of it that is done, and the seconds left.
-Tell = Callable[[str, float | None, float | None], None]
+#: Told the stage, the share of it that is done, the seconds left, and the target farthest from being met.
+Tell = Callable[[str, float | None, float | None, Reached | None], None]
 
 
 class BudgetSpent(RowFailed):
@@ -80,7 +81,8 @@ def _converse(
         news = message["stage"], message["done"]
         moved = time.monotonic() if news != last else moved
         last, stage = news, message["stage"]
-        tell(stage, message["done"], message["left"])
+        reached = message.get("reached")
+        tell(stage, message["done"], message["left"], Reached(**reached) if reached else None)
 
 
 def read(stream: IO[bytes], messages: queue.SimpleQueue[bytes]) -> None:

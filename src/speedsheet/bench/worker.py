@@ -14,12 +14,14 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from speedsheet.bench.job import Say
 from speedsheet.core.errors import SpeedsheetError
+from speedsheet.core.plan import Reached
 
 _EVERY_S = 0.25
 _PR_SET_PDEATHSIG = 1
@@ -38,10 +40,10 @@ def main() -> int:
 
     said: dict[str, float] = {}
 
-    def say(stage: str, done: float | None = None, left: float | None = None) -> None:
+    def say(stage: str, done: float | None, left: float | None, reached: Reached | None = None, /) -> None:
         if time.monotonic() - said.get(stage, -_EVERY_S) >= _EVERY_S:
             said[stage] = time.monotonic()
-            reply({"stage": stage, "done": done, "left": left})
+            reply({"stage": stage, "done": done, "left": left, "reached": asdict(reached) if reached else None})
 
     def answer(said: Mapping[str, Any]) -> None:
         reply({"answer": said})

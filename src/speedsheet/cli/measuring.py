@@ -22,6 +22,7 @@ from speedsheet.plugins import workload
 from speedsheet.records import store
 from speedsheet.records.places import data_folder
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
+from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.front_matter import FrontMatter
 
@@ -79,8 +80,7 @@ def measured(
             requests,
             store=folder / "records",
             budget_s=options.budget_s,
-            target=options.half_width,
-            quick=options.quick,
+            refine=options.refine,
             resume=options.resume,
             stall_limit_s=options.stall_limit_s,
             listen=live.listen,
@@ -93,7 +93,7 @@ def measured(
         kept = f"sheet: {files.write(document, folder / 'sheets')}"
     except OSError as error:  # what was measured is printed all the same
         kept = f"speedsheet: the sheet was not written: {error}"
-    _print(document, shape, out, beside)
+    _print(document, shape, out, beside, with_resources=options.resources)
     told.write(kept + "\n")
     return Done(document, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
 
@@ -110,15 +110,15 @@ def show_spread(document: Document) -> None:
             screen.errors().write(f"speedsheet: no histogram: {error}\n")
             continue
         marks = {"p50": row.latency_ms.p50, "p90": row.latency_ms.p90, "p99": row.latency_ms.p99}
-        name = " · ".join(part for part in (Path(row.model).name, row.engine) if part)
+        name = " · ".join(part for part in (model_name(row), row.engine) if part)
         width, words = min(out.width, 100), document.words
         drawn = as_histogram.render(name, latency_ms, marks, width, words=words, ascii_only=out.ascii_only)
         out.show(Text(f"\n{drawn}"))
 
 
-def _print(document: Document, shape: str, out: screen.Screen, beside: Beside | None) -> None:
+def _print(document: Document, shape: str, out: screen.Screen, beside: Beside | None, *, with_resources: bool) -> None:
     if shape == "table":
-        out.show(as_terminal.render(document, out.width, ascii_only=out.ascii_only))
+        out.show(as_terminal.render(document, out.width, ascii_only=out.ascii_only, with_resources=with_resources))
         out.write(f"\n{beside.table(document, out.width)}" if beside else "")
     elif shape == "markdown":
         out.write(as_markdown.render(document))

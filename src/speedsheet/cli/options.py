@@ -14,13 +14,16 @@ from speedsheet.core.errors import UsageError
 from speedsheet.core.units import parse_duration_s, parse_frequency_khz
 
 if TYPE_CHECKING:
+    from speedsheet.core.plan import Target
     from speedsheet.core.request import RowRequest
     from speedsheet.sheets.cost import Price
     from speedsheet.sheets.words import Words
 
 _LONGEST_CURRENCY = 8
 #: A sheet without a wish is measured until every row is known so well, or so many seconds are spent.
-_HALF_WIDTH, _BUDGET_S = 0.05, 1800.0
+_TARGET, _BUDGET_S = 0.05, 1800.0
+#: What a target may be for, by its name on the command line.
+_QUANTITIES = {"throughput": "throughput", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99.9": "p99_9"}
 FORMATS = ("table", "markdown", "csv", "json")
 DEBUG = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 
@@ -107,6 +110,21 @@ def read_rate(text: str) -> float:
     return rate
 
 
+def read_targets(text: str) -> tuple[Target, ...]:
+    """Read ``2%`` (of throughput), ``p99=5%``, or several of these with commas between them."""
+    from speedsheet.core.plan import Target
+
+    return tuple(Target(share, quantity) for quantity, share in map(_target, text.split(",")))
+
+
+def _target(text: str) -> tuple[str, float]:
+    name, mark, share = text.strip().rpartition("=")
+    quantity = _QUANTITIES.get(name.strip().lower()) if mark else "throughput"
+    if quantity is None:
+        raise UsageError(f"{name!r} is no figure with a target", do=f"known: {', '.join(_QUANTITIES)}")
+    return quantity, read_share(share)
+
+
 def read_currency(text: str) -> str:
     """Read a short word that is printed behind amounts."""
     from speedsheet.sheets.letters import clean
@@ -131,6 +149,7 @@ PRECISION = Read("precision", read_precision)
 INPUT = Read("input", read_input)
 LANGUAGE = Read("language", read_language)
 SHARE, RATE = Read("share", read_share), Read("rate", read_rate)
+TARGETS = Read("targets", read_targets)
 AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
 _MEASURING = (
@@ -141,9 +160,11 @@ _MEASURING = (
     click.option("--strict-precision", is_flag=True, help="Fail a row where another precision ran than was asked."),
     click.option("--batch", type=COUNT, metavar="N", help="Samples in a request."),
     click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
-    click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row."),
+    click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row, at most."),
+    click.option("--precision-target", "targets", type=TARGETS, multiple=True, metavar="5%|p99=5%",
+                 help="Measure until ± of throughput, or of a percentile, is at most this."),
     click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
-    click.option("--half-width", type=SHARE, metavar="5%", help="Measure rows longer, until ± is at most this."),
+    click.option("--processes", type=COUNT, metavar="N", help="Worker processes for each row, one after the other."),
     click.option("--quick", is_flag=True, help="Shorter windows, and nothing else less."),
     click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
@@ -155,6 +176,7 @@ _MEASURING = (
                  help="Language of the sheet; English by default."),
     click.option("--price-per-hour", type=AMOUNT, metavar="X", help="Show what a million samples cost at that price."),
     click.option("--currency", type=CURRENCY, metavar="NAME", help="The currency of that price: EUR, CNY, ..."),
+    click.option("--resources", is_flag=True, help="Show loading time, memory, size and energy in the terminal too."),
     click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
     DEBUG,
 )  # fmt: skip
@@ -179,8 +201,9 @@ class Options:
     batch: int | None
     threads: int | None
     window_s: float | None
+    targets: Sequence[tuple[Target, ...]]
     budget_s: float | None
-    half_width: float | None
+    processes: int | None
     quick: bool
     seed: int | None
     stall_limit_s: float
@@ -190,7 +213,9 @@ class Options:
     words: Words
     price_per_hour: float | None
     currency: str | None
+    resources: bool
     as_json: bool
+    refine: bool = False
 
     @property
     def price(self) -> Price | None:
@@ -202,16 +227,24 @@ class Options:
         return None if self.price_per_hour is None else Price(self.price_per_hour, self.currency or "")
 
     def settled(self, *, refine: bool = False, budget_s: float | None = None) -> Options:
-        """Return the options with how well rows are to be known: `refine` is what holds where nothing is said.
+        """Return the options with how well rows are to be known; with `refine` they are, where nothing is said.
 
-        `budget_s` is the suite's. Raises UsageError where a half-width is to be reached in a hurry.
+        Where no time is said, rows that miss their targets are measured again while the budget lasts; `budget_s` is the
+        suite's. Raises UsageError where a target is to be met in a hurry, or two are given for one figure.
         """
-        if self.quick and self.half_width:
-            raise UsageError("--quick and --half-width ask for opposite things", do="give one of them")
-        unsaid = self.half_width is None and not self.quick and self.window_s is None
-        half_width = _HALF_WIDTH if refine and unsaid else self.half_width
-        default_s = None if half_width is None else _BUDGET_S
-        return replace(self, half_width=half_width, budget_s=self.budget_s or budget_s or default_s)
+        from speedsheet.core.plan import Target
+
+        if self.quick and self.targets:
+            raise UsageError("--quick and --precision-target ask for opposite things", do="give one of them")
+        unsaid = not self.targets and not self.quick and self.window_s is None
+        targets = [target for several in self.targets for target in several]
+        targets += [Target(_TARGET)] if refine and unsaid else []
+        mapping("--precision-target", [(target.quantity, f"{target.half_width}") for target in targets])
+        again = bool(targets) and self.window_s is None
+        default_s = _BUDGET_S if targets else None
+        return replace(
+            self, targets=[tuple(dict.fromkeys(targets))], refine=again, budget_s=self.budget_s or budget_s or default_s
+        )
 
     def over(self, request: RowRequest) -> RowRequest:
         """Return a row's request with what was given on the command line in place of its own."""
@@ -224,6 +257,9 @@ class Options:
             "thread_num": self.threads,
             "window_s": self.window_s,
             "seed": self.seed,
+            "targets": tuple(target for several in self.targets for target in several) or None,
+            "quick": self.quick or None,
+            "processes": self.processes,
             "settings": {**request.settings, **mapping("--set", self.settings)},
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -32,7 +32,8 @@ def verb(measure: Measure | None, /, suite: str, weights: str | None, with_twin:
     """Measure a suite of rows and print the sheet.
 
     Options override what the suite says, for every row. Where neither --quick nor --time is given, rows are measured
-    until every half-width is at most 5 %, or the budget is spent: 30 minutes, unless you or the suite say otherwise.
+    until the ± of every throughput is at most 5 %, or the budget is spent: 30 minutes, unless you or the suite say
+    otherwise.
     """
     from speedsheet.cli.measuring import measured
     from speedsheet.sheets.suite import load

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from speedsheet.cli.screen import Screen
 from speedsheet.core.measurement import Measurement
+from speedsheet.core.plan import Reached
 from speedsheet.core.request import Progress
 from speedsheet.core.units import format_duration
 from speedsheet.sheets.as_terminal import summary
-from speedsheet.sheets.letters import clean, to_ascii
+from speedsheet.sheets.columns import model_name
+from speedsheet.sheets.letters import BLANK, clean, to_ascii
 
 _REDRAWS_PER_S = 1  # the clients are being timed on the same cores
 _QUICKEST_S = 0.25
@@ -67,20 +69,23 @@ class PlainView(SilentView):
 
     def __init__(self, screen: Screen) -> None:
         self._screen, self._last = screen, (0, "")
+        self._reached: Reached | None = None
 
     def listen(self, progress: Progress) -> None:
-        """Write a line, if it says something new."""
-        if (progress.row, progress.stage) == self._last:
+        """Write a line, if it says something new: the row, its stage, or how near its target is."""
+        if (progress.row, progress.stage, progress.reached) == (*self._last, self._reached):
             return
         new_row, self._last = progress.row != self._last[0], (progress.row, progress.stage)
+        self._reached = progress.reached
         left = [] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]
+        left = _nearness(progress) or left
         if new_row and progress.sheet_left_s is not None:
             left.append(f"about {_roughly(progress.sheet_left_s)} left in all")
         self._write(_heading(progress) + (f" ({', '.join(left)})" if left else ""))
 
     def finished(self, row: Measurement) -> None:
         """Write the row in a few words."""
-        self._write(f"{clean(row.model)}: {summary(row)}")
+        self._write(f"{clean(model_name(row))}: {summary(row)}")
 
     def _write(self, line: str) -> None:
         self._screen.write(line + "\n")
@@ -110,7 +115,7 @@ class LiveView:
 
     def finished(self, row: Measurement) -> None:
         """Leave the row's few words above the view."""
-        line = f"{clean(row.model)}: {summary(row)}"
+        line = f"{clean(model_name(row))}: {summary(row)}"
         style = "" if row.status == "ok" else "red" if row.status == "failed" else "yellow"
         self._screen.show(Text(self._letters(line), style))
 
@@ -122,8 +127,9 @@ class LiveView:
         lines = [Text(self._letters(_heading(progress)), "bold", no_wrap=True, overflow="ellipsis")]
         left = self._left(progress)
         room = self._screen.width - sum(len(part) + 2 for part in left) - _SHARE_CELLS
-        below = self._letters("  ".join([*_bar(progress, min(_BAR_CELLS, max(room, 0))), *left]))
-        return Group(*lines, *([Text(below, no_wrap=True)] if below else []))
+        bar = _bar(progress, min(_BAR_CELLS, max(room, 0)))
+        below = [self._letters("  ".join(line)) for line in ([*bar, *left], _nearness(progress))]
+        return Group(*lines, *(Text(line, no_wrap=True, overflow="ellipsis") for line in below if line))
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -145,6 +151,16 @@ class LiveView:
 
     def _letters(self, text: str) -> str:
         return to_ascii(text) if self._screen.ascii_only else text
+
+
+def _nearness(progress: Progress) -> list[str]:
+    """Say how well the figure farthest from its target is known, and how long its target may still take."""
+    reached = progress.reached
+    if reached is None:
+        return []
+    half = BLANK if reached.half_width is None else f"{reached.half_width * 100:.2g} %"
+    wanted = f"±{half} of {reached.quantity.replace('_', '.')}, to be ±{reached.target * 100:g} %"
+    return [wanted, *([] if not reached.more_s else [f"about {_roughly(reached.more_s)} more"])]
 
 
 def _heading(progress: Progress) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
+from speedsheet.core.plan import Reached
+
 #: A type that ran this share of the work names the row; the rest are first and last layers.
 MOSTLY = 0.9
 Status = Literal["ok", "failed", "skipped"]
@@ -23,8 +25,8 @@ class Finding:
 class Latency:
     """Latency of one request in milliseconds; `low` and `high` bound the mean at `confidence`.
 
-    A percentile is null where the effective number of requests does not support it; `bounds` holds the interval of
-    each percentile that is not, by its name.
+    A percentile is null where the effective number of requests does not support it, and `more_s` has how many more
+    seconds it takes at the least; `bounds` holds the interval of each percentile that is not null. Both by its name.
     """
 
     mean: float | None = None
@@ -37,6 +39,7 @@ class Latency:
     high: float | None = None
     confidence: float = 0.95
     bounds: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    more_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class Measurement:
     wall_s: float | None = None
     warmup_s: float | None = None
     steady: bool | None = None
+    targets: tuple[Reached, ...] = ()
     effective_n: float | None = None
     tau_s: float | None = None
     coverage_checked: bool | None = None
@@ -162,7 +166,7 @@ class Measurement:
     def to_json(self) -> dict[str, Any]:
         """Return the row as JSON-ready data, every key present."""
         row = asdict(self)
-        row["findings"] = list(row["findings"])
+        row["findings"], row["targets"] = list(row["findings"]), list(row["targets"])
         return row
 
     @classmethod
@@ -173,6 +177,7 @@ class Measurement:
         known["throughput_samples_per_s"] = Throughput(**known.get("throughput_samples_per_s", {}))
         for name, read in _PARTS.items():
             known[name] = None if known.get(name) is None else read(known[name])
+        known["targets"] = tuple(Reached(**reached) for reached in known.get("targets", ()))
         known["gate"] = Gate(**known.get("gate", {}))
         known["findings"] = tuple(Finding(**finding) for finding in known.get("findings", ()))
         return cls(**known)

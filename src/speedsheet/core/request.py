@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from speedsheet.core.plan import Reached, Target
 from speedsheet.core.workload import InputSpec
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
@@ -22,6 +23,9 @@ class RowRequest:
     the .onnx file whose FP32 outputs are the right ones, where the model itself was quantised elsewhere. `weights` is a
     file of the model's framework, or the name of weights that the framework offers; null means drawn. `labels` is an
     .npy file, or the name of an array in `data`: the right class of each sample.
+
+    The window is `window_s` long, less where every one of `targets` is met before; `quick` shortens it and nothing
+    else. `processes` worker processes measure the row one after the other, each for a window of its own.
     """
 
     model: str
@@ -40,6 +44,9 @@ class RowRequest:
     carry: Mapping[str, str] = field(default_factory=dict)
     strict_precision: bool = False
     seed: int = 920
+    targets: tuple[Target, ...] = ()
+    quick: bool = False
+    processes: int = 1
 
     @property
     def own(self) -> bool:
@@ -51,7 +58,8 @@ class RowRequest:
 class Progress:
     """One line of what is going on: row `row` of `rows`, its stage, how much of the stage is done.
 
-    `remaining_s` is the time left of the stage, `sheet_left_s` of the whole sheet, where they can be told.
+    `remaining_s` is the time left of the stage, `sheet_left_s` of the whole sheet, where they can be told. `reached` is
+    the target that is farthest from being met.
     """
 
     row: int
@@ -61,6 +69,7 @@ class Progress:
     done: float | None = None
     remaining_s: float | None = None
     sheet_left_s: float | None = None
+    reached: Reached | None = None
 
 
 Listener = Callable[[Progress], None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
@@ -97,9 +97,37 @@ class Samples:
         counts = np.searchsorted(self.end_ns[kept], edges_ns, "right").tolist()
         return [window for window, (before, by) in zip(self.windows, counts, strict=True) if before < by]
 
+    def parts(self) -> list[Samples]:
+        """Return the samples of each process, as it measured them."""
+        return [self._part(number) for number in np.unique(self.process).tolist()]
+
+    def _part(self, number: int) -> Samples:
+        mine = self.process == number
+        columns = {name: column[mine] for name, column in self.columns().items()}
+        kept = np.flatnonzero((columns["phase"] == WINDOW) | (columns["phase"] == FLAGGED))
+        ends: NDArray[np.int64] = self.end_ns[mine]
+        open_ns = int(ends[kept[0] - 1]) if kept.size and kept[0] else self.open_ns
+        windows = tuple(window for window in self.windows if window.process == number)
+        close_ns = int(ends[kept[-1]]) if kept.size else self.close_ns
+        return replace(self, **columns, open_ns=open_ns, close_ns=close_ns, windows=windows)
+
     def columns(self) -> dict[str, NDArray[np.generic]]:
         """Return the columns by name, as they are written to disk."""
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _NO_COLUMNS}
 
 
 _NO_COLUMNS = frozenset({"open_ns", "close_ns", "windows", "steady"})
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return the samples of processes that measured one after the other as one, each request with its process."""
+    columns = {name: np.concatenate([part.columns()[name] for part in parts]) for name in parts[0].columns()}
+    columns["process"] = np.repeat(np.arange(len(parts), dtype=np.int16), [part.end_ns.size for part in parts])
+    states = {part.steady for part in parts}
+    return Samples(
+        **columns,
+        open_ns=parts[0].open_ns,
+        close_ns=parts[-1].close_ns,
+        windows=tuple(replace(window, process=n) for n, part in enumerate(parts) for window in part.windows),
+        steady=False if False in states else None if None in states else True,
+    )

@@ -171,9 +171,13 @@ def listed(store: Path) -> Listing:
 
 
 def find(store: Path, request_sha256: str) -> Record | None:
-    """Return the newest record with status ok whose conditions carry this request, and which verifies; else None."""
+    """Return the newest record with status ok whose conditions carry this request, and which verifies; else None.
+
+    One that a budget cut short does not count: the request was for more.
+    """
     for record in listed(store).records:
-        if record.measurement.status != "ok" or record.conditions.get("request_sha256") != request_sha256:
+        asked = record.conditions.get("request_sha256") == request_sha256 and record.conditions.get("complete", True)
+        if record.measurement.status != "ok" or not asked:
             continue
         try:
             return verify(record.folder)

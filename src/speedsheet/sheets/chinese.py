@@ -100,6 +100,7 @@ CHINESE = Words(
         "logarithmic": "对数区间",
         "mixed": "99 % 以内等宽，其上为对数区间",
     },
+    needs="{name} 还需 {time}",
     no_requests="{name}：没有请求",
     no_reason="未说明原因",
     blanks={
@@ -108,6 +109,7 @@ CHINESE = Words(
         "interval_blank": "± 空缺：各批轮次之间差异过大，无法给出置信区间；请延长测量时间（--time）",
         "not_judged": "输出校验空缺：未校验该行的输出",
         "not_audited": "执行精度空缺：未审计实际执行的精度",
+        "steady_unknown": "时间窗（每个至少一秒且两轮）太少，无法判断运行是否已稳定；请延长测量时间（--time）",
     },
     findings={
         "priors_only": "该器件尚无拟合参数，采用先验值；请用性能表校准（speedsheet twin calibrate）",
@@ -120,6 +122,8 @@ CHINESE = Words(
         "skipped": "该行未测，可用 --resume 补测",
         "no_interval": "完整轮次太少，无法给出置信区间；请按所示时间延长测量",
         "few_requests": "相互独立的请求太少，不足以给出这些百分位；请按所示时间延长测量",
+        "not_steady": "各时间窗的延迟中位数未趋于稳定；请延长测量（--time），或查找变化的原因：温度、主频、内存",
+        "interference": "部分时间窗受到本机其他负载的干扰，已剔除并尽可能补测；请停止本机其他工作后重测",
         "littles_law": "吞吐量、延迟与并发数不满足利特尔法则，有时间花在请求之外或测量窗口太短；请延长测量或减少干扰",
         "engine_rejected": "自动选择时有引擎未被采用；如需使用，请用 --engine 指定",
         "precision": "实际执行的精度与要求的不同；如不可接受，请使用 --strict-precision 或更换引擎",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding, Measurement
+from speedsheet.core.units import format_duration
 from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
@@ -13,6 +14,8 @@ from speedsheet.stats.percentiles import requests_needed
 
 #: So many rows of one text are named; more are "the others".
 _FEW_NAMES = 3
+#: The finding of percentiles that are withheld.
+_FEW = "few_requests"
 #: A finding that gives the reason of a blank under another name.
 _TELLS = {"no_interval": "interval_blank"}
 _NEEDED = {name: requests_needed(share) for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))}
@@ -55,7 +58,7 @@ def _note(code: str, texts: dict[Finding, list[str]], words: Words) -> Note:
     says = words.findings.get(code, "")
     if len(texts) == 1:
         text = clean(next(iter(texts)).text)
-        alone = not says or text == words.blanks.get(code)
+        alone = not says or text == clean(words.blanks.get(code, "").format(**_NEEDED))
         return Note(code, text if alone else words.aside.format(text=says, aside=text))
     commonest = max(texts, key=lambda finding: len(texts[finding]))
     rest = [commonest] if len(texts[commonest]) > _FEW_NAMES else []
@@ -79,22 +82,38 @@ def _names(rows: Sequence[Measurement]) -> list[str]:
 def _findings(row: Measurement, words: Words) -> Iterator[Finding]:
     if row.status != "ok":
         yield Finding(row.status, row.error or words.no_reason)
-    yield from row.findings
+    for finding in row.findings:
+        if finding.code != _FEW:
+            yield finding
+        elif None in _printed(row):  # what is blank in JSON alone is told there
+            yield Finding(_FEW, _needs(row, words) or finding.text)
     if row.status == "ok":
         yield from _blanks(row, words)
 
 
+def _printed(row: Measurement) -> tuple[float | None, ...]:
+    return tuple(getattr(row.latency_ms, name) for name in _NEEDED)
+
+
+def _needs(row: Measurement, words: Words) -> str:
+    """Say how much longer each blank percentile takes, to two digits."""
+    more_s = {name: row.latency_ms.more_s[name] for name in _NEEDED if name in row.latency_ms.more_s}
+    return words.listed(
+        [words.needs.format(name=name, time=format_duration(float(f"{s:.2g}"))) for name, s in more_s.items()]
+    )
+
+
 def _blanks(row: Measurement, words: Words) -> Iterator[Finding]:
     """Why a cell of a measured row is blank, where no finding of the row says so."""
-    latency, why = row.latency_ms, []
-    if None in {latency.p50, latency.p90, latency.p99}:
-        why.append("few_requests")
+    why = [_FEW] if None in _printed(row) else []
     if row.throughput_samples_per_s.half_width is None:
         why.append("interval_blank")
     if row.gate.passed is None:
         why.append("not_judged")
     if not row.precision_executed:
         why.append("not_audited")
+    if row.steady is None and row.interference is not None:
+        why.append("steady_unknown")
     told = {_TELLS.get(finding.code, finding.code) for finding in row.findings}
     for code in why:
         if code not in told:

@@ -51,6 +51,7 @@ class Words:
     spread: str
     bins: Mapping[str, str]
     no_requests: str
+    needs: str
     no_reason: str
     blanks: Mapping[str, str]
     findings: Mapping[str, str]
@@ -140,6 +141,7 @@ ENGLISH = Words(
         "mixed": "equal bins to 99 %, logarithmic above",
     },
     no_requests="{name}: no requests",
+    needs="{name} needs {time} more",
     no_reason="no reason was given",
     blanks={
         "few_requests": "a percentile is blank below so many requests: {p50} for p50, {p90} for p90, {p99} for p99; "
@@ -147,6 +149,10 @@ ENGLISH = Words(
         "interval_blank": "± is blank: the batches of rounds differ too much for an interval; measure longer (--time)",
         "not_judged": "Gate is blank: the outputs of this row were not judged",
         "not_audited": "Executed is blank: what precision ran was not audited",
+        "steady_unknown": "too few windows, of a second and two rounds each, to see whether the run had settled; "
+        "measure longer (--time)",
     },
-    findings={},
+    findings={
+        "few_requests": "a percentile is blank where too few independent requests support it; measure longer (--time)",
+    },
 )

@@ -103,9 +103,11 @@ def _latency(mean: Figure, percentiles: Mapping[str, Figure]) -> Latency:
         if figure.low is not None and figure.high is not None
     }
     values = {name: ms(figure.value) for name, figure in percentiles.items()}
+    more_s = {name: figure.more_s for name, figure in percentiles.items() if figure.value is None}
     return Latency(
-        mean=ms(mean.value), low=ms(mean.low), high=ms(mean.high), confidence=CONFIDENCE, bounds=bounds, **values
-    )
+        mean=ms(mean.value), low=ms(mean.low), high=ms(mean.high), confidence=CONFIDENCE, bounds=bounds, more_s=more_s,
+        **values,
+    )  # fmt: skip
 
 
 def _no_interval(throughput: Figure, data: Data) -> tuple[Finding, ...]:

@@ -1,18 +1,21 @@
 """Whether a run has settled, and from when: told from the median latencies of consecutive windows.
 
 A coefficient of variation that looks small is not a steady state. Settled means: no split of what is kept into earlier
-and later windows has medians that differ by more than noise, and their order shows no trend.
+and later windows has medians that differ by more than noise, and they neither rise nor fall.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import sqrt
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from speedsheet.stats.student import t_quantile
 
 Verdict = Literal["steady", "not steady", "unknown"]
 
@@ -22,8 +25,8 @@ LEAST_WINDOWS = 5
 _MATTERS = 0.01
 #: How many times the noise of one window two medians may differ, for 5 % false alarms at tau of 3 windows or less.
 _SPLIT_LIMIT = 6.0
-#: Normal quantile of 5 % both sides, times the root of tau = 3: the variance of Kendall's sum grows with tau.
-_TREND_LIMIT = 1.96 * sqrt(3.0)
+#: A slope is surer than it looks where neighbours are alike: by the root of tau, here of 3 windows.
+_TREND_CONFIDENCE, _TREND_WIDER = 0.95, sqrt(3.0)
 #: The standard deviation of a normal variable for each unit of its median absolute deviation.
 _PER_DEVIATION = 1.4826
 
@@ -42,16 +45,15 @@ class Steadiness:
 def steady_from(medians: Sequence[float] | NDArray[np.float64]) -> Steadiness:
     """Return from which window on a run is steady; `medians` are all windows' median latencies since load began.
 
-    The first window is never kept, nor the first one that agrees where earlier ones do not: a change may lie inside
-    it, where a median does not see it.
+    The first window that agrees with all later ones is not kept: a change may lie inside it, where a median does not
+    see it. So the first of all never is.
     """
     values = np.asarray(medians, np.float64)
     if values.size <= LEAST_WINDOWS:
         return Steadiness("unknown")
-    for first in range(1, values.size - LEAST_WINDOWS + 1):
+    for first in range(values.size - LEAST_WINDOWS):
         if settled(values[first:]):
-            start = first if first == 1 else first + 1
-            return Steadiness("steady", start) if start <= values.size - LEAST_WINDOWS else Steadiness("not steady")
+            return Steadiness("steady", first + 1)
     return Steadiness("not steady")
 
 
@@ -73,11 +75,20 @@ def _split(windows: NDArray[np.float64]) -> bool:
 
 
 def _trend(windows: NDArray[np.float64]) -> bool:
-    """Whether the windows rise or fall throughout: the test of Mann (1945) and Kendall, and Sen's slope (1968)."""
+    """Whether the windows rise or fall throughout: Student's test of the slope of a line through them.
+
+    A rank test (Mann 1945, Kendall) cannot see a trend in five windows, however plain; this one sees 1 % a window.
+    """
     n = windows.size
-    earlier, later = np.triu_indices(n, 1)
-    rises = windows[later] - windows[earlier]
-    total = abs(float(np.sign(rises).sum()))
-    drift = abs(float(np.median(rises / (later - earlier)))) * (n - 1)
-    deviation = sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    return total - 1 > _TREND_LIMIT * deviation and drift > _MATTERS * float(np.median(windows))
+    place = np.arange(n) - (n - 1) / 2
+    squares = float(place @ place)
+    slope = float(place @ windows) / squares
+    rest = windows - windows.mean() - slope * place
+    error = sqrt(float(rest @ rest) / (n - 2) / squares)
+    sure = abs(slope) > _trend_limit(n) * error
+    return sure and abs(slope) * (n - 1) > _MATTERS * float(np.median(windows))
+
+
+@lru_cache
+def _trend_limit(windows: int) -> float:
+    return t_quantile(_TREND_CONFIDENCE, windows - 2) * _TREND_WIDER
