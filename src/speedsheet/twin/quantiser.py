@@ -9,7 +9,7 @@ published: what is computed here is TVM's rule, on histograms.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, inf, log2, log10
+from math import ceil, floor, inf, log2, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,23 +24,26 @@ _LARGEST = LEVELS - 1
 _PERCENTILE = 0.99999
 _BINS = 4096
 _STRIDE = 16
+#: A finer step would be no number of float32's full precision; what is below it becomes zero.
+_SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def power_of_two_step(weight: NDArray[np.floating]) -> float:
     """Return the step of a weight: its largest magnitude rounded up to a power of two, over 128 levels."""
     largest = float(np.max(np.abs(weight), initial=0.0))
-    return 2.0 ** ceil(log2(largest)) / LEVELS if largest > 0 else 1.0
+    return max(2.0 ** ceil(log2(largest)) / LEVELS, _SMALLEST) if largest > 0 else 1.0
 
 
 def exact_step(weight: NDArray[np.floating]) -> float:
     """Return the step by which the largest magnitude is just representable: what a free scale would give."""
     largest = float(np.max(np.abs(weight), initial=0.0))
-    return largest / _LARGEST if largest > 0 else 1.0
+    return max(largest / _LARGEST, _SMALLEST) if largest > 0 else 1.0
 
 
 def rounded_to(step: float, array: F32) -> F32:
     """Return what INT8 makes of an array: the nearest multiple of `step`, within 127 of them."""
-    levels = np.rint(array / np.float32(step))
+    with np.errstate(over="ignore"):  # beyond the last level by any amount is the last level
+        levels = np.rint(array / np.float32(step))
     np.clip(levels, -_LARGEST, _LARGEST, out=levels)
     levels *= np.float32(step)
     return np.asarray(levels, np.float32)
@@ -77,14 +80,14 @@ class Histogram:
         sizes = sizes[sizes > 0]
         self.zeros += array.size - sizes.size
         if sizes.size:
-            self.counts += np.bincount(np.minimum((sizes / self.width).astype(np.int64), _BINS - 1), minlength=_BINS)
+            self.counts += np.bincount((sizes / np.float64(self.width)).astype(np.int64), minlength=_BINS)
 
     def _widen(self, largest: float) -> None:
         if largest == 0:
             return
         if self.width == 0:
-            self.width = 2.0 ** ceil(log2(largest)) / _BINS
-        while largest > self.width * _BINS:
+            self.width = 2.0 ** (floor(log2(largest)) + 1) / _BINS
+        while largest >= self.width * _BINS:
             pairs = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.concatenate([pairs, np.zeros(_BINS - pairs.size, np.int64)])
             self.width *= 2
@@ -99,7 +102,7 @@ class Histogram:
     def step(self, calibration: str) -> float:
         """Return the step of an activation under a calibration."""
         threshold = self.threshold(calibration)
-        return threshold / LEVELS if threshold > 0 else 1.0
+        return max(threshold / LEVELS, _SMALLEST) if threshold > 0 else 1.0
 
 
 def _percentile(seen: Histogram) -> float:
