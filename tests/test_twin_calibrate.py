@@ -178,6 +178,8 @@ def test_a_calibration_is_read_back_or_refused(tmp_path: Path) -> None:
     whole = best(CARD)
     text = stored.to_json(whole)
     assert stored.read(text, CARD, where="f") == whole
+    other = replace(whole, params=replace(whole.params, structure=Structure(tiles=False, dispatch_parts=True)))
+    assert stored.read(stored.to_json(other), CARD, where="f") == other
     with pytest.raises(UsageError, match="holds no parameters of hailo8"):
         stored.read(text, devices.load("hailo8"), where="f")
     data = json.loads(text)

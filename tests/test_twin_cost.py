@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speedsheet.core.errors import UsageError
@@ -119,6 +119,7 @@ times = st.lists(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(times)
 def test_streaming_is_bounded_by_both_of_its_parts(parts: list[tuple[float, float, float]]) -> None:
     """Weights that stream beside the work take at least the longer of the two, and at most both."""
@@ -132,6 +133,7 @@ def test_streaming_is_bounded_by_both_of_its_parts(parts: list[tuple[float, floa
     assert float((busy + waits(busy, load, open_gate)).sum()) <= whole + 1e-6, "more room is never slower"
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6 * 2**20), min_size=1, max_size=40))
 def test_weights_wait_for_room_and_no_longer(sizes: list[int]) -> None:
     """What was loaded and not yet dropped when weights arrive fits the LLB, or is those weights alone."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
@@ -105,6 +105,7 @@ def test_what_is_missing_is_named() -> None:
         parse("", where="mine.toml")
 
 
+@settings(deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_a_device_or_one_line(text: str) -> None:
     """Whatever a file holds, it is read or refused in one line."""
@@ -117,6 +118,7 @@ def test_any_text_is_a_device_or_one_line(text: str) -> None:
         assert "\n" not in said
 
 
+@settings(deadline=None)
 @given(st.sampled_from(sorted(QUANTITIES)), st.floats(min_value=1e-3, max_value=1e6))
 def test_units_of_one_quantity_agree(quantity: str, value: float) -> None:
     """The same number in any of a quantity's units is the number times that unit's factor, in base units."""

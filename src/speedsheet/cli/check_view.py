@@ -129,7 +129,7 @@ def _said(checked: RowCheck, words: CheckWords) -> Iterator[str]:
 
 
 def _foot(checked: SheetCheck, words: CheckWords) -> Iterator[str]:
-    counts = {name: checked.count(name) for name in ("consistent", "doubtful", "impossible")}  # type: ignore[arg-type]
+    counts = {name: checked.count(name) for name in ("consistent", "doubtful", "impossible")}
     yield words.counts.format(n=len(checked.rows), **counts)
     if checked.derived:
         yield words.derived

@@ -14,8 +14,7 @@ from typing import Literal
 from speedsheet.core.measurement import Finding
 from speedsheet.published.arithmetic import InFlight, contradictions, in_flight, latency_is_derived
 from speedsheet.published.row import PublishedRow, PublishedSheet
-from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips
-from speedsheet.twin.claims import narrower
+from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.pieces import row_piece
 
