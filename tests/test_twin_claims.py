@@ -137,8 +137,10 @@ def test_what_was_not_seen_is_said() -> None:
     assert unseen.predicted.high == pytest.approx(2 * unseen.predicted.throughput)
     schedule = judge(claim("resnet50", 16, 12), CARD, CALIBRATION, Setting("O1"))
     assert [one.code for one in schedule.findings] == ["schedule_predicted"]
-    idle = judge(claim("resnet50", 16, 1), CARD, CALIBRATION)
-    assert (idle.binding, [one.code for one in idle.findings]) == ("clients", ["unsaturated"])
+    for asked, told in ((Setting(), False), (Setting(extrapolate=True), True)):
+        idle = judge(claim("resnet50", 16, 1), CARD, CALIBRATION, asked)
+        assert (idle.binding, [one.code for one in idle.findings]) == ("clients", ["unsaturated"])
+        assert (idle.predicted is not None) is told
     alone = judge(claim("resnet50", 16, 12), CARD, Calibration(priors(CARD)))
     assert ([one.code for one in alone.findings], alone.relation) == (["priors_only"], "not calibrated")
     slow = judge(claim("xlnet", 8, 8, published=504.86), CARD, CALIBRATION)

@@ -52,7 +52,7 @@ def case(*models: str, **changes: Any) -> Case:
     """Judge as the command does, without printing."""
     usual: dict[str, Any] = {
         "device_name": "stcp920", "against": None, "claim": None, "precision": None, "batch": None, "threads": None,
-        "clock": None, "cards": 1, "schedule": "O3", "inputs": (), "params": None,
+        "clock": None, "cards": 1, "schedule": "O3", "inputs": (), "params": None, "extrapolate": False,
     }  # fmt: skip
     return judged(models, **(usual | changes))
 

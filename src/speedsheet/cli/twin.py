@@ -80,7 +80,11 @@ def verb() -> None:
     help="Shape of an input of your own .onnx.",
 )
 @click.option("--explain", is_flag=True, help="Where the time goes: causes, and the ten costliest operators.")
-@click.option("--extrapolate", is_flag=True, help="Percentiles over thread_num; no published row validates them.")
+@click.option(
+    "--extrapolate",
+    is_flag=True,
+    help="Idle cards too, and percentiles over thread_num; no published row validates them.",
+)
 @click.option("--params", type=click.Path(path_type=Path), metavar="FILE", help="What calibrate wrote.")
 @click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh", help="Language of the table.")
 @click.option("--json", "as_json", is_flag=True, help="Nothing but JSON on standard output.")
@@ -95,7 +99,7 @@ def judge(models: tuple[str, ...], words: Words, as_json: bool, explain: bool, e
     from speedsheet.cli.twin_json import document
     from speedsheet.cli.twin_judging import judged
 
-    case = judged(models, **given)
+    case = judged(models, extrapolate=extrapolate, **given)
     out = screen.output()
     if as_json:
         out.write(json.dumps(document(case, extrapolate=extrapolate), indent=2, allow_nan=False) + "\n")

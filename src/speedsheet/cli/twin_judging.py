@@ -71,7 +71,7 @@ class _Changes:
 def judged(
     models: Sequence[str], *, device_name: str, against: str | None, claim: float | None, precision: str | None,
     batch: int | None, threads: int | None, clock: float | None, cards: int, schedule: Schedule,
-    inputs: Sequence[InputSpec], params: Path | None,
+    inputs: Sequence[InputSpec], params: Path | None, extrapolate: bool,
 ) -> Case:  # fmt: skip
     """Judge what was asked for. Raises UsageError in one line."""
     device = devices.load(device_name)
@@ -84,7 +84,7 @@ def judged(
     if claim is not None and not models:
         raise UsageError("--claim is of no model", do="name the model that it is claimed for")
     chosen = _chosen(models, stated, changes, device, inputs)
-    setting = Setting(schedule, cards)
+    setting = Setting(schedule, cards, extrapolate)
     asked = [changes.over(one) for one in chosen]
     if not setting.usual:  # the published figure is of one card and its own compiler's schedule
         asked = [replace(one, published=claim) for one in asked]

@@ -160,7 +160,7 @@ def _cells(one: Judgement, words: TwinWords) -> list[str]:
         clean(claim.model),
         claim.precision.upper(),
         str(claim.batch_size),
-        BLANK if predicted is None else str(claim.thread_num),
+        BLANK if one.spent is None else str(claim.thread_num),
         BLANK if claim.published is None else rounded(claim.published),
         BLANK if predicted is None else rounded(predicted.throughput, usual=3),
         BLANK if predicted is None else f"{rounded(predicted.low, usual=3)}..{rounded(predicted.high, usual=3)}",

@@ -22,7 +22,7 @@ PLAUSIBLE, OPTIMISTIC, IMPOSSIBLE = "plausible", "optimistic", "impossible"
 class Claim:
     """A model at a batch, precision and number of clients, and the throughput that somebody states; null for nobody.
 
-    `line` is where a sheet says it, `framework` and `task` are what the sheet or the zoo says of the model.
+    `framework` and `task` are what the sheet or the zoo says of the model.
     """
 
     model: str
@@ -37,10 +37,11 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """How the device is run: whose schedule, how many cards."""
+    """How the device is run: whose schedule, how many cards; `extrapolate` tells too what no row can validate."""
 
     schedule: Schedule = "O3"
     cards: int = 1
+    extrapolate: bool = False
 
     @property
     def usual(self) -> bool:
@@ -80,6 +81,8 @@ class Judgement:
     @property
     def telling(self) -> tuple[Flip, ...]:
         """What decides the verdict: every assumption that does not hold as stated, else what is nearest to not."""
+        if self.claim.published is None:
+            return self.flips[-1:] if self.predicted else ()
         broken = tuple(flip for flip in self.flips if not flip.holds)
         near = tuple(flip for flip in self.flips[:1] if flip.margin < _NEAR)
         return broken or near or self.flips[-1:]
@@ -93,7 +96,7 @@ def judge(claim: Claim, device: DeviceSpec, calibration: Calibration | None, set
     if device.modelled and calibration is not None and claim.piece.input_bytes:
         predicted, spent, binding = _expected(claim, device, calibration, setting, kind)
         found = _findings(claim, calibration, setting, kind, spent, binding)
-        if claim.published is not None and claim.published * WIDEST < predicted.throughput:
+        if predicted and claim.published is not None and claim.published * WIDEST < predicted.throughput:
             share = predicted.throughput / claim.published
             text = f"{share:.2g} x slower than expected: software leaves the card idle, or does other work; profile it"
             found.append(Finding("below_band", text))
@@ -110,8 +113,11 @@ def judge(claim: Claim, device: DeviceSpec, calibration: Calibration | None, set
 
 def _expected(
     claim: Claim, device: DeviceSpec, calibration: Calibration, setting: Setting, kind: str
-) -> tuple[Predicted, RequestCost, str]:
-    """The flow of the card's network; a calibrated row is told by the others, since it would else judge itself."""
+) -> tuple[Predicted | None, RequestCost, str]:
+    """The flow of the card's network; a calibrated row is told by the others, since it would else judge itself.
+
+    A card that clients leave idle is told only where that was asked for: every published row is saturated.
+    """
     spent = cost(
         claim.piece, device, calibration.params, batch_size=claim.batch_size, precision=claim.precision,
         schedule=setting.schedule,
@@ -122,8 +128,10 @@ def _expected(
     row = calibration.left_out(claim.model, claim.precision, claim.batch_size, claim.thread_num)
     if row is not None and setting.usual and device.set_clock_hz is None:
         return Predicted(row.leave_one_out, row.low, row.high, left_out=True), spent, binding
+    if binding == CLIENTS and not setting.extrapolate:
+        return None, spent, binding
     rate = flow.requests_per_s * claim.batch_size
-    band = calibration.band(kind) if setting.schedule == "O3" else WIDEST
+    band = calibration.band(kind) if setting.schedule == "O3" and binding != CLIENTS else WIDEST
     return Predicted(rate, rate / band, rate * band, left_out=False), spent, binding
 
 
@@ -174,10 +182,9 @@ def _findings(
         text = f"{len(spent.unknown_operators)} operators are not known and costed by their bytes alone: {names}"
         found.append(Finding("unknown_operators", f"{text}; replace them by known ones to be sure"))
     if binding == CLIENTS:
-        text = (
-            f"thread_num {claim.thread_num} leaves the card idle, which no published row validates; give more threads"
-        )
-        found.append(Finding("unsaturated", text))
+        text = f"thread_num {claim.thread_num} leaves the card idle, which no published row validates"
+        do = "give more threads" if setting.extrapolate else "give more threads, or --extrapolate"
+        found.append(Finding("unsaturated", f"{text}; {do}"))
     return found
 
 
