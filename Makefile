@@ -1,5 +1,6 @@
 # make sheet   measure a published sheet's rows here and print ours (installs engines; neither TensorFlow nor PyTorch)
 # make test    everything the product promises (installs the frameworks too)
+# make trust   count in real time whether comparisons and the ledger of interference can be trusted (about an hour)
 # make check   ruff, mypy --strict, and the layers of the architecture
 
 PYTHON ?= python3
@@ -7,13 +8,16 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 SHEET := sheet --quick
 
-.PHONY: sheet test check format clean
+.PHONY: sheet test trust check format clean
 
 sheet: .venv/.engines
 	@$(BIN)/speedsheet $(SHEET)
 
 test: .venv/.all
 	$(BIN)/python -m pytest
+
+trust: .venv/.engines
+	@$(BIN)/python benchmarks/trust.py
 
 check: .venv/.check
 	$(BIN)/ruff check

@@ -27,25 +27,11 @@ from speedsheet.stats.comparison import (
     typical,
     verdict,
 )
-from speedsheet.testing.blocks import Noise
+from speedsheet.testing.blocks import HOSTS, REALISTIC, Noise
 from speedsheet.testing.blocks import log_ratios as simulated
 
 #: What `designed` lays out for a minute of measuring, and the least that it ever does.
 MINUTE, LEAST = Design(10, 6, 0.5), Design(6, 2, 0.5)
-#: What a shared host does at its quieter times; the power is stated for it.
-REALISTIC = Noise(white=0.02, slow=0.03, tau_s=3.0, offset=0.005)
-HOSTS = {
-    "independent": Noise(white=0.02),
-    "realistic": REALISTIC,
-    "processes differ by 1 %": Noise(white=0.02, offset=0.01),
-    "processes differ by 2 %": Noise(white=0.02, offset=0.02),
-    "correlated over 3 s": Noise(white=0.02, slow=0.1, tau_s=3.0, offset=0.005),
-    "correlated over 30 s": Noise(white=0.02, slow=0.1, tau_s=30.0, offset=0.005),
-    "drift of 20 % a minute": Noise(white=0.02, drift_per_min=0.2, offset=0.005),
-    "a neighbour comes and goes, 5 s": Noise(white=0.02, regime=0.4, regime_s=5.0, offset=0.005),
-    "a neighbour comes and goes, 60 s": Noise(white=0.02, regime=0.4, regime_s=60.0, offset=0.005),
-    "heavy tails": Noise(white=0.02, tails=2, offset=0.005),
-}
 RUNS, FEW = 1200, 300
 
 
@@ -125,7 +111,7 @@ def with_target(values, target, most):
         count = further
 
 
-@pytest.mark.parametrize("host", ["realistic", "processes differ by 1 %", "a neighbour comes and goes, 5 s"])
+@pytest.mark.parametrize("host", ["realistic", "processes differ by 1 %", "a neighbour takes a third for 5 s"])
 def test_ending_at_a_target_keeps_the_promise(host):
     """With --precision-target too: at most 8 false in 300, and intervals hold in 92 to 98 % of 1 000 runs."""
     held = false = met = 0
@@ -221,11 +207,11 @@ def test_a_design_has_enough_starts_and_rounds(time_s, round_s, start_s, soon):
     design = designed(time_s, round_s=round_s, start_s=start_s, soon=soon)
     assert design.generations >= MIN_GENERATIONS
     assert design.block_s >= max(0.5, 4 * round_s)
-    assert design.rounds == 1 or design.rounds % 2 == 0
+    assert design.rounds >= 1
     least_s = MIN_GENERATIONS * 2 * design.block_s
     assert design.measured_s <= max(time_s * 1.01, least_s)
     if time_s >= 2 * least_s and not soon:
-        assert design.measured_s >= time_s / 3
+        assert design.measured_s >= time_s / 2
         starts_s = design.generations * start_s
         assert starts_s <= time_s * 1.5 or design.generations == MIN_GENERATIONS
 

@@ -130,9 +130,8 @@ def _progress(match: Match, blank: Comparison, done: float, left_s: float | None
     if known.value is not None:
         span = f" ({known.low:.3g} to {known.high:.3g})" if known.low and known.high else ""
         so_far = f", B / A {known.value:.3g}{span} so far"
-    starts = f"start {match.finished + 1}" + (f" of {match.generations}" if match.generations else "")
-    a, b = blank.names
-    return Progress(0, 0, f"{a} against {b}", f"{starts}{so_far}", done, left_s)
+    start = f"start {match.finished + 1} of {match.generations}{so_far}" if match.design else "starting both sides"
+    return Progress(0, 0, " against ".join(blank.names), start, done, left_s)
 
 
 def _side(match: Match, side: Side) -> Measurement:

@@ -22,9 +22,11 @@ from speedsheet.core.comparison import Block, Design, Side
 from speedsheet.core.draws import unit
 from speedsheet.core.errors import RowFailed
 from speedsheet.core.measurement import Gate
-from speedsheet.stats.comparison import WARMUP_SHARE, b_first, designed, log_ratios, next_look
+from speedsheet.stats.comparison import MIN_GENERATIONS, WARMUP_SHARE, b_first, designed, log_ratios, next_look
 
 SIDES: tuple[Side, Side] = ("a", "b")
+#: The loop looks so often whether it is to end.
+_LOOK_S, _LEAST_S = 0.05, 0.001
 #: Told the share that is done and the seconds that are left.
 Tell = Callable[[float, float | None], None]
 
@@ -61,6 +63,7 @@ class Match:
     looks: list[int] = field(default_factory=list)
     generations: int = 0
     measured_s: float = 0.0
+    _timed: bool = False
     _order: NDArray[np.bool_] | None = None
     _began: float = field(default_factory=time.monotonic)
     _run: int = 0
@@ -93,7 +96,15 @@ class Match:
         self.log_ratios += log_ratios(measured, "throughput_samples_per_s")
         for side in SIDES:
             self.told[side].append({**loaded[side], **ended[side]})
+        self._keep_time()
         self._look()
+
+    def _keep_time(self) -> None:
+        """Leave out the last generations where blocks take longer than laid out: whole ones, by the clock alone."""
+        if self._timed:
+            each_s = self.measured_s / self.finished
+            fit = self.finished + max(round((self.time_s - self.measured_s) / each_s), 0)
+            self.generations = min(self.generations, max(fit, MIN_GENERATIONS))
 
     def _look(self) -> None:
         """Where there is a target, decide how many generations it takes, seldom; see `stats.comparison.next_look`."""
@@ -110,6 +121,7 @@ class Match:
 
     def _laid_out(self, round_s: float, start_s: float) -> Design:
         if self.design is None:
+            self._timed = True
             self.design = designed(self.time_s, round_s=round_s, start_s=start_s, soon=self.target is not None)
         if self._order is None:
             self._order = b_first(self.design, self.seed)
@@ -131,8 +143,9 @@ class Match:
             order = SIDES[::-1] if self._order[self.finished, place] else SIDES
             for side in order:
                 began = time.monotonic()
-                # a round goes by before the loop's window opens, and half a one on average after it should close
-                window_s = design.block_s - 1.5 * rounds_s[side]
+                # a round goes by before the loop's window opens, half a one on average after it should close, and then
+                # some time until the loop looks
+                window_s = design.block_s - 1.5 * rounds_s[side] - _LOOK_S
                 facts = self._block(side, sides[side], window_s, design.block_s * WARMUP_SHARE)
                 self.measured_s += time.monotonic() - began
                 del facts["round_s"]
@@ -144,7 +157,7 @@ class Match:
     def _block(self, side: Side, resident: Resident, window_s: float, warmup_s: float) -> dict[str, Any]:
         resident.thaw()
         with _of(side):
-            resident.order({"window_s": max(window_s, 0.0), "warmup_s": warmup_s})
+            resident.order({"window_s": max(window_s, _LEAST_S), "warmup_s": warmup_s})
             facts = resident.answer()
         resident.freeze()
         return facts
@@ -169,13 +182,16 @@ class Match:
             return resident.answer()
 
     def _told(self, tell: Tell) -> None:
-        """Tell how much is done; what is left takes as long a block as until now, starts included."""
+        """Tell how much is done, and how long the rest takes: blocks and starts as long as until now."""
         if self.design is None or not self._run:
             tell(0.0, None)
             return
-        blocks = self.generations * self.design.rounds * 2
-        passed_s = time.monotonic() - self._began
-        tell(self._run / blocks, passed_s / self._run * (blocks - self._run))
+        each = self.design.rounds * 2
+        blocks = max(self.generations * each, self._run)
+        begun = -(-self._run // each)
+        start_s = (time.monotonic() - self._began - self.measured_s) / begun
+        left_s = (blocks - self._run) * self.measured_s / self._run + (self.generations - begun) * start_s
+        tell(self._run / blocks, max(left_s, 0.0))
 
 
 @contextmanager

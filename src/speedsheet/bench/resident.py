@@ -73,7 +73,7 @@ class Resident:
             if "error" in message:
                 raise rebuilt(message["error"])
             if "stage" not in message:
-                said: dict[str, Any] = message.get("answer") or message["result"]
+                said: dict[str, Any] = message["answer"] if "answer" in message else message["result"]
                 return said
             news = message["stage"], message["done"]
             moved = time.monotonic() if news != self._news else moved

@@ -43,14 +43,13 @@ def designed(time_s: float, *, round_s: float, start_s: float, soon: bool = Fals
     """Lay out `time_s` of measuring for sides whose slower round takes `round_s` and whose start takes `start_s`.
 
     A generation measures at least as long as its start takes, so that at most half the time goes into starts, unless
-    that leaves too few of them. Rounds are even where there are several, so that their orders can mirror each other.
-    With `soon`, generations are as short as they may be.
+    that leaves too few of them. With `soon`, generations are as short as they may be.
     """
     block_s = max(BLOCK_S, BLOCK_ROUNDS * round_s)
     each_s = max(min(time_s / _GENERATIONS, _SOON_S if soon else _GENERATION_S), start_s, 2 * block_s)
     generations = max(MIN_GENERATIONS, int(time_s / each_s + 0.01))
     rounds = max(1, int(time_s / generations / (2 * block_s) + 0.01))
-    return Design(generations, rounds - rounds % 2 if rounds > 1 else 1, block_s)
+    return Design(generations, rounds, block_s)
 
 
 def b_first(design: Design, seed: int) -> NDArray[np.bool_]:

@@ -36,6 +36,22 @@ class Noise:
     regime_s: float = 5.0
 
 
+#: What shared hosts do; the power of a comparison is stated for the second.
+HOSTS = {
+    "independent, 2 %": Noise(white=0.02),
+    "realistic": Noise(white=0.02, slow=0.03, tau_s=3.0, offset=0.005),
+    "processes differ by 1 %": Noise(white=0.02, offset=0.01),
+    "processes differ by 2 %": Noise(white=0.02, offset=0.02),
+    "correlated over 3 s, 10 %": Noise(white=0.02, slow=0.1, tau_s=3.0, offset=0.005),
+    "correlated over 30 s, 10 %": Noise(white=0.02, slow=0.1, tau_s=30.0, offset=0.005),
+    "drift of 20 % a minute": Noise(white=0.02, drift_per_min=0.2, offset=0.005),
+    "a neighbour takes a third for 5 s": Noise(white=0.02, regime=0.4, regime_s=5.0, offset=0.005),
+    "a neighbour takes a third for 60 s": Noise(white=0.02, regime=0.4, regime_s=60.0, offset=0.005),
+    "heavy tails": Noise(white=0.02, tails=2, offset=0.005),
+}
+REALISTIC = HOSTS["realistic"]
+
+
 def log_ratios(
     runs: int, design: Design, noise: Noise, *, difference: float = 0.0, start_s: float = 2.5, seed: int = 920
 ) -> NDArray[np.float64]:

@@ -1,8 +1,8 @@
 """An engine that is slower than another by a known share, to show that a comparison finds it.
 
 `resnet50@speedsheet.testing.slowed:ENGINE,inner=onnxruntime,slower=3%`: each request runs on the inner engine, and
-then spins for that share of the time which it took. The other settings are the inner engine's. Precisions, audit and
-outputs are its too, so that nothing but the time differs.
+then spins for that share of the processor time which its thread took. The other settings are the inner engine's.
+Precisions, audit and outputs are its too, so that nothing but the time differs.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class SlowedRequest:
         self._inner, self._run, self._share = inner, inner.run, share
 
     def run(self) -> object:
-        """Run, then spin for the share of the time that it took."""
-        clock = time.perf_counter_ns
+        """Run, then spin for the share of the processor time that it took: what a crowd adds is no work of ours."""
+        clock = time.thread_time_ns
         began = clock()
         self._run()
         ended = clock()
