@@ -103,6 +103,40 @@ def test_attention_and_layer_norm_are_recognised() -> None:
     assert attention.special_ops == 12 * 128 * 128
 
 
+def test_slices_are_counted_as_what_is_read() -> None:
+    """Three slices of one product that are read apart are together that product, and one alone is a third of it."""
+    parts = [NODE("Slice", ["p", f"from{n}", f"to{n}", "axis"], [f"s{n}"]) for n in range(3)]
+    bounds = [
+        numpy_helper.from_array(np.array([8 * n + more]), f"{name}{n}")
+        for n in range(3)
+        for name, more in (("from", 0), ("to", 8))
+    ]
+    stored = [weights("w", 16, 24), weights("v", 8, 4), numpy_helper.from_array(np.array([1]), "axis"), *bounds]
+    for read_apart, written in ((1, 4 * 8), (3, 4 * 24)):
+        products = [NODE("MatMul", [f"s{n}", "v"], [f"y{n}"]) for n in range(read_apart)]
+        nodes = [NODE("MatMul", ["x", "w"], ["p"], name="whole"), *parts[:read_apart], *products]
+        piece = read(nodes, [4, 16], stored, [f"y{n}" for n in range(read_apart)])
+        assert (piece.operators[0].name, piece.operators[0].output_elements) == ("whole", written)
+
+
+def test_a_quantised_graph_has_the_operators_of_its_model() -> None:
+    """Scales and zero points around a convolution add none, and its weights are counted through them."""
+    stored = [
+        weights("k", 8, 8, 3, 3, kind=np.int8),
+        constant("scale", [0.1]),
+        numpy_helper.from_array(np.int8([0]), "zero"),
+    ]
+    nodes = [
+        NODE("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        NODE("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        NODE("DequantizeLinear", ["k", "scale", "zero"], ["w"]),
+        NODE("Conv", ["d", "w"], ["c"], pads=[1, 1, 1, 1]),
+        NODE("Relu", ["c"], ["y"]),
+    ]
+    (only,) = read(nodes, [1, 8, 10, 10], stored).operators
+    assert (only.kind, only.weight_elements, only.input_elements) == ("conv", 8 * 8 * 9, 800)
+
+
 def _attention(outputs: list[str]) -> Workpiece:
     nodes = [
         NODE("Transpose", ["x"], ["t"], perm=[0, 2, 1]),

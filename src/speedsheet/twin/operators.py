@@ -245,16 +245,22 @@ class _Fusion:
         return tuple(self._operator(draft, written[place]) for place, draft in enumerate(self.drafts))
 
     def _written(self, outputs: list[str]) -> list[int]:
-        """Count what each operator leaves for others: the tensors of its tail that are read elsewhere."""
-        written: list[dict[str, int]] = [{} for _ in self.drafts]
+        """Count what each operator leaves for others: of the tensors of its tail, what is read elsewhere.
+
+        Who reads a slice reads no more of its source; slices together are no more than the source.
+        """
         wanted = [(place, name) for place, draft in enumerate(self.drafts) for name in draft.reads]
         wanted += [(-1, name) for name in outputs]
+        parts: dict[str, set[str]] = {}
         for reader, name in wanted:
             for source in self.sources.get(name, (name,)):
-                place = self.owner.get(source)
-                if place is not None and place != reader:
-                    written[place][source] = self.elements(source)
-        return [sum(tensors.values()) for tensors in written]
+                if self.owner.get(source, reader) != reader:
+                    parts.setdefault(source, set()).add(name)
+        written = [0] * len(self.drafts)
+        for source, names in parts.items():
+            whole = self.elements(source)
+            written[self.owner[source]] += min(whole, sum(min(self.elements(name), whole) for name in names))
+        return written
 
     def _operator(self, draft: _Draft, written: int) -> Operator:
         found = draft.product or reading.Product(0, 0, 0, 1, 1)

@@ -31,7 +31,7 @@ from speedsheet.twin.operators import workpiece
 from speedsheet.twin.types import Operator, Workpiece
 
 #: Counts up when the same graph would be read otherwise, so that older readings are not taken for current ones.
-_FORM = 1
+_FORM = 2
 
 
 def zoo_piece(name: str, cache: Path | None = None) -> Workpiece:
