@@ -13,7 +13,7 @@ import numpy as np
 
 from speedsheet.bench.clients import Clients, bind
 from speedsheet.bench.job import Prepared, Say
-from speedsheet.bench.measure import load, verdict_of
+from speedsheet.bench.taken import load, verdict_of
 from speedsheet.core.engine import Setup
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import Samples

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,6 +21,10 @@ class Say(Protocol):
 
     def __call__(self, stage: str, done: float | None, left: float | None, reached: Reached | None = None, /) -> None:
         """Tell."""
+
+
+#: What a task calls when it is ready to begin; returns, when all are, the ids of the other processes of the row.
+Meet = Callable[[], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)

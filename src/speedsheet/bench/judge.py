@@ -47,6 +47,17 @@ class Verdict:
     by_output: Mapping[str, Mapping[str, Any]]
     findings: tuple[Finding, ...] = ()
 
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
+        """Read what `asdict` made."""
+        findings = tuple(Finding(**finding) for finding in data["findings"])
+        return cls(Gate(**data["gate"]), data["by_output"], findings)
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """Return the verdict on all together: the gate that is nearest to, or farthest over, its limit."""
+    return min(verdicts, key=lambda verdict: _margin(verdict.gate))
+
 
 def judge(kept: Iterable[Kept], reference: Sequence[Arrays], precision: str, limit: Limit | None = None) -> Verdict:
     """Compare kept outputs with `reference[slot]`; `precision` is what executed.

@@ -15,6 +15,7 @@ from speedsheet import __version__, plugins
 from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setup_for
 from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.remembered import remembered
+from speedsheet.bench.ruler import floor_at
 from speedsheet.bench.supervise import BudgetSpent, Tell, call
 from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
@@ -137,6 +138,7 @@ def _measured(
     request: RowRequest, prepared: Prepared, engines: list[EngineInfo], row: Measurement, bench: _Bench
 ) -> Measurement:
     """Choose and measure; with `auto`, an engine that fails here gives way to the next one."""
+    row = replace(row, floor=floor_at(row.thread_num, bench.work))
     setups = _setups(request, row, engines)
     lost: tuple[Finding, ...] = ()
     while True:
@@ -170,13 +172,16 @@ def _in_processes(processes: int, job: Mapping[str, Any], bench: _Bench) -> Meas
     until_s = bench.limits.until_s
     sealing = {"store": str(bench.desk.store), "conditions": bench.conditions, "processes": processes}
     with TemporaryDirectory(prefix="speedsheet-") as shelf:
+        crowd = 0  # from how many processes at once the clients ask is for the first in turn to decide
         for process in range(processes):
             now_s = time.monotonic()
             share_s = None if until_s is None else now_s + (until_s - now_s) / (processes - process)
             here = {"process": process, "shelf": shelf if processes > 1 else None, "until_s": share_s}
+            here |= {"client_processes": crowd}
             done = Measurement.from_json(bench.work("measure", {**job, **sealing, **here}))
             if done.status != "ok":
                 break
+            crowd = done.client_processes
     return done
 
 
@@ -231,6 +236,7 @@ def _job(
         "until_s": None,
         "process": 0,
         "processes": 1,
+        "client_processes": 1,
         "shelf": None,
     }
 

@@ -78,6 +78,10 @@ def _task(name: str, answer: Callable[[Mapping[str, Any]], None]) -> Callable[[M
         from speedsheet.bench.blocks import blocks
 
         task = partial(blocks, hear=_hear, answer=answer)
+    elif name == "share":
+        from speedsheet.bench.crowd import share
+
+        task = partial(share, hear=_hear, answer=answer)
     else:
         from speedsheet.bench.measure import measure as task
     return task

@@ -1,0 +1,81 @@
+"""Samples of clients that ran in several processes at once, as those of one loop: one clock, one window."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
+
+
+def merged(parts: Sequence[Samples], thread_num: int) -> Samples:
+    """Return all requests of `parts` in order of completion, clients numbered through.
+
+    The measured window opens when the last part's does, and closes on the completion that ends the last whole round
+    (of `thread_num` completions) while every client of every part is busy. The run is cut as the first part's was;
+    what any part saw disturbed is flagged for all, unless nothing else would be left.
+    """
+    columns = _columns(parts)
+    end_ns: NDArray[np.int64] = columns["end_ns"]
+    open_ns = max(part.open_ns for part in parts)
+    first, busy = np.searchsorted(end_ns, [open_ns, min(map(_busy_until_ns, parts))], "right").tolist()
+    after = min(first + max((busy - first) // thread_num, 1) * thread_num, end_ns.size)
+    phase = np.full(end_ns.size, WINDOW, np.int8)
+    phase[:first], phase[after:] = WARMUP, AFTER
+    windows = [_seen_by_all(window, parts, end_ns, columns["start_ns"]) for window in parts[0].windows]
+    flagged = np.zeros(end_ns.size, np.bool_)
+    for window in windows:
+        flagged |= _within(window, end_ns) & bool(window.flags)
+    if not flagged[first:after].all():  # then nothing else is left to measure by
+        phase[flagged & (phase == WINDOW)] = FLAGGED
+    columns["phase"] = phase
+    states = {part.steady for part in parts}
+    return Samples(
+        **columns,
+        open_ns=open_ns,
+        close_ns=int(end_ns[after - 1]),
+        windows=tuple(windows),
+        steady=False if False in states else None if None in states else True,
+    )
+
+
+def _columns(parts: Sequence[Samples]) -> dict[str, NDArray[Any]]:
+    """Return the columns of all parts in order of completion, clients numbered through."""
+    columns = {name: np.concatenate([part.columns()[name] for part in parts]) for name in parts[0].columns()}
+    before = np.cumsum([0, *(int(part.client.max()) + 1 for part in parts[:-1])], dtype=np.int32)
+    columns["client"] = np.concatenate([part.client + offset for part, offset in zip(parts, before, strict=True)])
+    order = np.argsort(columns["end_ns"], kind="stable")
+    return {name: column[order] for name, column in columns.items()}
+
+
+def _busy_until_ns(part: Samples) -> int:
+    """Return when the first of a part's clients completed its last request."""
+    last_ns = np.zeros(int(part.client.max()) + 1, np.int64)
+    np.maximum.at(last_ns, part.client, part.end_ns)
+    return int(last_ns.min())
+
+
+def _seen_by_all(
+    window: Window, parts: Sequence[Samples], end_ns: NDArray[np.int64], start_ns: NDArray[np.int64]
+) -> Window:
+    """Return a window of the first part with the median of all requests, and the flags of all parts that overlap."""
+    flags = {
+        flag
+        for part in parts
+        for other in part.windows
+        if other.opened_ns < window.closed_ns and window.opened_ns < other.closed_ns
+        for flag in other.flags
+    }
+    inside = _within(window, end_ns)
+    latency_ns = end_ns[inside] - start_ns[inside]
+    median_ns = float(np.median(latency_ns)) if latency_ns.size else window.median_ns
+    return replace(window, median_ns=median_ns, flags=tuple(sorted(flags)))
+
+
+def _within(window: Window, end_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    inside: NDArray[np.bool_] = (end_ns > window.opened_ns) & (end_ns <= window.closed_ns)
+    return inside
