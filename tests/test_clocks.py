@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -16,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from speedsheet.cli import main
 from speedsheet.core.errors import ClocksRefused, UsageError
 from speedsheet.core.units import format_frequency, parse_frequency_khz
 from speedsheet.host import clocks, cpufreq, endings, nvml
@@ -408,61 +406,3 @@ def test_what_is_no_frequency_is_refused(text: str) -> None:
     """A bare number has no unit to guess."""
     with pytest.raises(UsageError):
         parse_frequency_khz(text)
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a machine for the command line, whose data folder is its own."""
-    monkeypatch.setenv("SPEEDSHEET_DATA", str(tmp_path / "data"))
-    return machine(tmp_path / "root")
-
-
-def said(capsys: pytest.CaptureFixture[str], *command: object, code: int = 0) -> str:
-    assert main([str(word) for word in ("clocks", *command)]) == code
-    out, err = capsys.readouterr()
-    return err if code else out
-
-
-def test_clocks_from_the_command_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Show, lock, show, reset, show: each says what is."""
-    before = contents(root)
-    assert "policy0 (cores 0 1): 800 MHz to 3.6 GHz, now 1.23457 GHz" in said(capsys, "show", "--root", root)
-    assert said(capsys, "lock", "2.4GHz", "--root", root).startswith("locked at 2.4 GHz; speedsheet clocks reset")
-    assert "changed by speedsheet" in said(capsys, "show", "--root", root)
-    assert said(capsys, "reset", "--root", root).count("put back: ") == 5
-    assert said(capsys, "reset", "--root", root) == "nothing to put back\n"
-    assert contents(root) == before
-
-
-def test_clocks_are_told_to_scripts(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The keys of the contract, there with and without a clock to tell of."""
-    keys = ["state", "settable", "reason", "boost", "policies", "cards", "changed"]
-    told = json.loads(said(capsys, "show", "--json", "--root", root))
-    assert list(told) == keys
-    assert (told["state"], told["settable"], told["reason"], told["changed"]) == ("default", True, None, None)
-    assert list(told["policies"][0]) == [
-        "name", "folder", "cpus", "driver", "governor", "governors", "current_khz", "min_khz", "max_khz",
-        "lowest_khz", "highest_khz", "sustained_khz",
-    ]  # fmt: skip
-    nothing = json.loads(said(capsys, "show", "--json", "--root", root / "proc"))
-    assert list(nothing) == keys
-    assert (nothing["state"], nothing["settable"], nothing["policies"]) == ("unknown", False, [])
-
-
-def test_a_machine_that_may_not_be_set_is_one_line(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit 1, and who may; a wrong frequency is a wrong command."""
-    line = said(capsys, "lock", "2GHz", "--root", root / "proc", code=1)
-    assert line.count("\n") == 1
-    assert "no cpufreq" in line
-    assert "only its host" in line
-    assert "is not a clock of every core" in said(capsys, "lock", "9GHz", "--root", root, code=2)
-    assert "not a frequency" in said(capsys, "lock", "2.4", "--root", root, code=2)
-    assert "FREQ is missing" in said(capsys, "lock", code=2)
-    if nvml.installed() is None:
-        assert "nvidia-ml-py" in said(capsys, "lock", "1400MHz", "--gpu", "--root", root, code=1)
-    assert not Path(os.environ["SPEEDSHEET_DATA"]).exists()
-
-
-def test_clocks_alone_shows_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without a further word, whatever machine this is."""
-    assert said(capsys).startswith("processor clock: ")

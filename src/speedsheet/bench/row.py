@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,9 +22,11 @@ from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
-from speedsheet.core.request import AS_IS, RowRequest
+from speedsheet.core.request import AS_IS, TUNED, RowRequest
+from speedsheet.host.clocks import tuned
 from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.records import store as records
+from speedsheet.records.places import clocks_file
 from speedsheet.stats.estimates import MIN_BATCHES
 
 #: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
@@ -41,11 +44,12 @@ Work = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """Where records go, and under which limits rows are measured."""
+    """Where records go, under which limits rows are measured, and where the clocks of the host are."""
 
     store: Path
     stall_limit_s: float
     resume: bool = False
+    root: Path = Path("/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,8 @@ def measure_row(request: RowRequest, desk: Desk, tell: Tell, limits: Limits = _N
         if desk.resume and (earlier := records.find(desk.store, conditions["request_sha256"])):
             taken = f"not measured again: taken from the record of {earlier.created_utc[:19]} UTC"
             return earlier.measurement.noting(Finding("resumed", taken))
-        return _measured(request, prepared, engines, row, _Bench(work, desk, conditions, limits))
+        with _clocks(request, desk):
+            return _measured(request, prepared, engines, row, _Bench(work, desk, conditions, limits))
     except BudgetSpent as error:
         return row.failed(str(error), "skipped")
     except RowFailed as error:
@@ -123,7 +128,13 @@ def asked_row(request: RowRequest) -> Measurement:
         precision=request.precision or (workload.precisions[0] if workload else "fp32"),
         engine=None if request.engine == AUTO else request.engine,
         device=request.device,
+        clocks=request.clocks,
     )
+
+
+def _clocks(request: RowRequest, desk: Desk) -> AbstractContextManager[object]:
+    """Hold the clocks as the row asks for, and put back what was. Raises ClocksRefused where they may not be set."""
+    return tuned(desk.root, clocks_file()) if request.clocks == TUNED else nullcontext()
 
 
 @dataclass(frozen=True, slots=True)

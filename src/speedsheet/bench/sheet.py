@@ -136,7 +136,8 @@ def _slower(row: Measurement, rows: Sequence[Measurement]) -> list[Finding]:
     same = [
         other
         for other in rows
-        if (other.model, other.batch_size, other.device) == (row.model, row.batch_size, row.device)
+        if (other.model, other.batch_size, other.device, other.clocks)
+        == (row.model, row.batch_size, row.device, row.clocks)
         and other.precision != "int8"
         and other.throughput_samples_per_s.value
     ]

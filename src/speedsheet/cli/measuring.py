@@ -77,7 +77,7 @@ def measured(
         refuse(request)
     with view(told, quiet=shape == "json") as live:
         sheet = (measure or bench())(
-            requests,
+            options.paired(requests),
             store=folder / "records",
             budget_s=options.budget_s,
             refine=options.refine,

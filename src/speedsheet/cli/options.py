@@ -125,6 +125,18 @@ def _target(text: str) -> tuple[str, float]:
     return quantity, read_share(share)
 
 
+def read_clocks(text: str) -> tuple[str, ...]:
+    """Read one or several of ``default,tuned``: a row is measured at each."""
+    from speedsheet.core.request import CLOCKS
+    from speedsheet.plugins import did_you_mean
+
+    names = tuple(dict.fromkeys(name.strip().lower() for name in text.split(",")))
+    for name in names:
+        if name not in CLOCKS:
+            raise UsageError(f"{name!r} are no clocks", do=did_you_mean(name, CLOCKS))
+    return names
+
+
 def read_currency(text: str) -> str:
     """Read a short word that is printed behind amounts."""
     from speedsheet.sheets.letters import clean
@@ -150,6 +162,7 @@ INPUT = Read("input", read_input)
 LANGUAGE = Read("language", read_language)
 SHARE, RATE = Read("share", read_share), Read("rate", read_rate)
 TARGETS = Read("targets", read_targets)
+CLOCKS = Read("clocks", read_clocks)
 AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
 _MEASURING = (
@@ -165,6 +178,8 @@ _MEASURING = (
                  help="Measure until ± of throughput, or of a percentile, is at most this."),
     click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
     click.option("--processes", type=COUNT, metavar="N", help="Worker processes for each row, one after the other."),
+    click.option("--clocks", type=CLOCKS, default="default", metavar="default,tuned",
+                 help="Measure each row at the clocks as they are, held at the highest sustained, or both."),
     click.option("--quick", is_flag=True, help="Shorter windows, and nothing else less."),
     click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
@@ -204,6 +219,7 @@ class Options:
     targets: Sequence[tuple[Target, ...]]
     budget_s: float | None
     processes: int | None
+    clocks: tuple[str, ...]
     quick: bool
     seed: int | None
     stall_limit_s: float
@@ -264,6 +280,10 @@ class Options:
         }
         changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return replace(request, **changes)
+
+    def paired(self, requests: Sequence[RowRequest]) -> list[RowRequest]:
+        """Return each request once for each of the clocks, side by side."""
+        return [replace(request, clocks=clocks) for request in requests for clocks in self.clocks]
 
     def format_for(self, *, terminal: bool) -> str:
         """Return the format to print. Raises UsageError where two were asked for."""

@@ -135,6 +135,7 @@ class Measurement:
     with_flagged: WithFlagged | None = None
     floor: Floor | None = None
     clock: str = "wall"
+    clocks: str = "default"
     clock_state: str = "unknown"
     load_ms: float | None = None
     compile_ms: float | None = None

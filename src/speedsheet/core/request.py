@@ -12,6 +12,9 @@ from speedsheet.core.workload import InputSpec
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 #: A model measured in the types that its file has, quantised elsewhere.
 AS_IS = "as-is"
+#: Clocks that a row may be measured at: as the host has them, or held at the highest that they sustain.
+DEFAULT_CLOCKS, TUNED = "default", "tuned"
+CLOCKS = (DEFAULT_CLOCKS, TUNED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class RowRequest:
     .npy file, or the name of an array in `data`: the right class of each sample.
 
     The window is `window_s` long, less where every one of `targets` is met before; `quick` shortens it and nothing
-    else. `processes` worker processes measure the row one after the other, each for a window of its own.
+    else. `processes` worker processes measure the row one after the other, each for a window of its own. `clocks` is
+    one of CLOCKS.
     """
 
     model: str
@@ -47,6 +51,7 @@ class RowRequest:
     targets: tuple[Target, ...] = ()
     quick: bool = False
     processes: int = 1
+    clocks: str = DEFAULT_CLOCKS
 
     @property
     def own(self) -> bool:

@@ -9,7 +9,16 @@ from collections.abc import Callable
 
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
-from speedsheet.sheets.columns import ACCURACY, MORE_PERCENTILES, PUBLISHED, columns, heading, resources
+from speedsheet.sheets.columns import (
+    ACCURACY,
+    CLOCKS,
+    MORE_PERCENTILES,
+    PUBLISHED,
+    at_clocks,
+    columns,
+    heading,
+    resources,
+)
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
@@ -36,6 +45,8 @@ def render(document: Document, *more: Column) -> str:
     )
     if document.accuracy:
         declared += tuple(Column(f"{ACCURACY} {key}", "", "higher", _share(key)) for key in _SHARES)
+    if document.clocks:
+        declared += (Column(CLOCKS, "", "", lambda row: at_clocks(row, words)),)
     declared += more
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

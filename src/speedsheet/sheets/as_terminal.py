@@ -13,6 +13,7 @@ from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
 from speedsheet.sheets.columns import (
     ACCURACY,
+    CLOCKS,
     COST,
     HALF_WIDTH,
     LATENCY,
@@ -20,6 +21,7 @@ from speedsheet.sheets.columns import (
     PERCENTILES,
     PUBLISHED,
     THROUGHPUT,
+    at_clocks,
     cost,
     executed,
     is_number,
@@ -173,6 +175,7 @@ def _details(row: Measurement, document: Document, shown: Collection[str] = ()) 
         "Engine": clean(row.engine or ""),
         "Executed": executed(row, words) or "",
         "Gate": words.gate.format(verdict=gate) if gate else "",
+        CLOCKS: at_clocks(row, words) if document.clocks else "",
         ACCURACY: shares(row, words) or "",
         "Findings": words.notes.format(numbers=numbers) if numbers else "",
     }

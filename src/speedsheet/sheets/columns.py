@@ -46,20 +46,27 @@ MORE_PERCENTILES = (
     Column("p95", "ms", "lower", lambda row: row.latency_ms.p95),
     Column("p99.9", "ms", "lower", lambda row: row.latency_ms.p99_9),
 )
+#: How the state of locked clocks begins, before their frequency.
+LOCKED = "locked at "
 ENGINE = Column("Engine", "", "", lambda row: row.engine)
 _MEGABYTES = "MB"
-COST, ACCURACY = "Cost per million samples", "Accuracy"
+COST, ACCURACY, CLOCKS = "Cost per million samples", "Accuracy", "Clocks"
 _PER_JOULE = "Samples per joule"
 _NUMBERS = frozenset({"Batch size", "thread_num", COST, _PER_JOULE})
 _NAME_UNITS = frozenset({COST, "Load", "Compile", "First inference", "Peak memory", "Artifact"})
 
 
 def columns(
-    words: Words, findings: Callable[[Measurement], str | None], price: Price | None = None, *, accuracy: bool = False
+    words: Words,
+    findings: Callable[[Measurement], str | None],
+    price: Price | None = None,
+    *,
+    accuracy: bool = False,
+    clocks: bool = False,
 ) -> tuple[Column, ...]:
     """Return every column of the main table; `findings` says how a format refers to what is doubtful about a row.
 
-    `accuracy` adds the column of what labelled samples gave.
+    `accuracy` adds the column of what labelled samples gave, `clocks` that of the clocks that a row was measured at.
     """
     return (
         *PUBLISHED,
@@ -69,6 +76,7 @@ def columns(
         ENGINE,
         Column("Executed", "", "", lambda row: executed(row, words)),
         Column("Gate", "", "", lambda row: verdict(row.gate, words)),
+        *([Column(CLOCKS, "", "", lambda row: at_clocks(row, words))] if clocks else []),
         *([Column(ACCURACY, "", "", lambda row: shares(row, words))] if accuracy else []),
         Column("Findings", "", "", findings),
     )
@@ -137,6 +145,12 @@ def verdict(gate: Gate, words: Words) -> str | None:
     name = words.metrics.get(gate.metric, clean(gate.metric.replace("_", " ")))
     more_is_better = gate.metric in {"centred_cosine", "agreement"}
     return words.listed([word, f"{name} {against(gate.value, gate.limit, more_is_better=more_is_better)}"])
+
+
+def at_clocks(row: Measurement, words: Words) -> str:
+    """Say which clocks a row asked for, and at what they were held: ``tuned 2.6 GHz``."""
+    asked = words.asked_clocks.get(row.clocks, clean(row.clocks))
+    return f"{asked} {row.clock_state.removeprefix(LOCKED)}" if row.clock_state.startswith(LOCKED) else asked
 
 
 def shares(row: Measurement, words: Words) -> str | None:

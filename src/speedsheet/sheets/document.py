@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speedsheet.core.measurement import Measurement
+from speedsheet.core.request import DEFAULT_CLOCKS
 from speedsheet.core.sheet import Column, Sheet
 from speedsheet.sheets import front_matter
 from speedsheet.sheets.columns import ENGINE, PRECISION, columns, heading, resources, show
@@ -55,12 +56,17 @@ class Document:
     def columns(self) -> tuple[Column, ...]:
         """Every column, the findings as numbers of footnotes."""
         numbers = lambda row: ", ".join(map(str, self.numbers(row))) or None  # noqa: E731
-        return columns(self.words, numbers, self.price, accuracy=self.accuracy)
+        return columns(self.words, numbers, self.price, accuracy=self.accuracy, clocks=self.clocks)
 
     @property
     def accuracy(self) -> bool:
         """Whether any row was given labelled samples."""
         return any(row.task_accuracy for row in self.sheet.rows)
+
+    @property
+    def clocks(self) -> bool:
+        """Whether any row asked for other clocks than the host's."""
+        return any(row.clocks != DEFAULT_CLOCKS for row in self.sheet.rows)
 
     @property
     def legend(self) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 from speedsheet.core.sheet import Sheet
+from speedsheet.sheets.columns import LOCKED
 from speedsheet.sheets.letters import clean
 from speedsheet.sheets.words import Words
 
-_LOCKED = "locked at "
 #: What rows say whose host does not tell its clock; older records say the second.
 _UNTOLD = frozenset({"unknown", "unavailable"})
 
@@ -99,6 +99,6 @@ def _clock(sheet: Sheet, words: Words) -> str | None:
 
 
 def _clock_words(state: str, words: Words) -> str:
-    if state.startswith(_LOCKED):
-        return words.clock_locked.format(at=state.removeprefix(_LOCKED))
+    if state.startswith(LOCKED):
+        return words.clock_locked.format(at=state.removeprefix(LOCKED))
     return words.clocks.get("unknown" if state in _UNTOLD else state, state)

@@ -31,6 +31,7 @@ class Words:
     asked: str
     cores: str
     clocks: Mapping[str, str]
+    asked_clocks: Mapping[str, str]
     clock_locked: str
     price: str
     cost_note: str
@@ -102,6 +103,7 @@ ENGLISH = Words(
         "default": "the processor changes its clock as it likes",
         "unknown": "this host does not show the processor's clock",
     },
+    asked_clocks={"default": "default", "tuned": "tuned"},
     clock_locked="processor clock locked at {at}",
     price="{amount} an hour",
     cost_note="the cost of a million samples has the ± of its throughput",
