@@ -1,7 +1,7 @@
 """Does the ledger see a neighbour, and does it cry wolf? Counted on recorded signals, and on real runs.
 
     python benchmarks/interference.py                    what the shipped recordings say, as the test counts it
-    python benchmarks/interference.py --record           record them anew, on a machine that is quiet
+    python benchmarks/interference.py --record [--add]   record them anew, or more, on a machine that is quiet
     python benchmarks/interference.py --trust [--runs N] N real runs of each kind; writes docs/trust-interference.md
 
 A run is the product's own loop in a process of its own: a model that takes one core, or many clients that fill all of
@@ -25,6 +25,7 @@ import time
 import timeit
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +41,12 @@ from speedsheet.core.units import NS_PER_S
 from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.host.kernel import content
 from speedsheet.host.signals import Reading, between, read
+from speedsheet.load.collect import Host
 from speedsheet.load.drive import drive
 from speedsheet.stats.interference import Window, flags
 from speedsheet.testing.recorded import FILE, QUIET, Recorded, recorded, reported
 
-_WINDOW_S, _BESIDE_S = 1.0, 3.0
+_BESIDE_S = 3.0
 #: Less than this was used by other processes: the run had the machine for itself.
 _ALONE_CORES = 0.03
 #: So much of a window with the neighbour is all of it.
@@ -157,23 +159,24 @@ def _foreign(own: set[int]) -> tuple[int, float]:
 
 
 def inside(load: Load, seconds: float) -> None:
-    """Be the worker: drive the load, read the signals once a second, print the windows."""
+    """Be the worker: drive the load as a row is driven, print its windows."""
     calls = _calls(load)
-    readings: list[Reading] = []
+    said: list[str] = []
 
     def tell(*_: object) -> None:
-        if not readings:
-            print("warm", flush=True)
-        if not readings or time.monotonic_ns() - readings[-1].monotonic_ns >= _WINDOW_S * NS_PER_S * 0.99:
-            readings.append(read(ours=[os.getppid()]))
+        if not said:
+            said.append("warm")
+            print(*said, flush=True)
 
-    drive(LoadPlan(load.clients, seconds), calls, tell)
-    spans = [
-        {"from_ns": first.monotonic_ns, "to_ns": second.monotonic_ns, "signals": between(first, second)}
-        for first, second in itertools.pairwise(readings)
-    ]
-    print(json.dumps(spans), flush=True)
+    host = Host(partial(read, ours=(os.getppid(),)), _told, os.cpu_count() or 1)
+    samples = drive(LoadPlan(load.clients, seconds), calls, tell, host)
+    spans = [{"from_ns": one.opened_ns, "to_ns": one.closed_ns, "signals": one.signals} for one in samples.windows]
+    print(json.dumps(spans, default=dict), flush=True)
     os._exit(0)
+
+
+def _told(before: Reading, after: Reading) -> dict[str, float]:
+    return {name: value for name, value in between(before, after).items() if value is not None}
 
 
 def _calls(load: Load) -> list[list[Any]]:
@@ -291,6 +294,7 @@ def main() -> None:
     """Do what was asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--record", action="store_true")
+    parser.add_argument("--add", action="store_true")
     parser.add_argument("--trust", action="store_true")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=8.0)
@@ -300,7 +304,7 @@ def main() -> None:
         inside(LOADS[asked.load], asked.seconds)
     done = list(runs(asked.runs, asked.seconds)) if asked.record or asked.trust else []
     if asked.record:
-        data = json.dumps(compact(done).to_json(), separators=(",", ":"))
+        data = json.dumps(compact(done, recorded() if asked.add else None).to_json(), separators=(",", ":"))
         (_HERE / "src/speedsheet/data" / FILE).write_text(data.replace("],[", "],\n[") + "\n", encoding="ascii")
     table = simulation(recorded())
     if asked.trust:
