@@ -81,8 +81,8 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
             *_little(residual, requests, thread_num),
         ),
         rounds=data.rounds,
-        effective_n=mean.independent,
-        tau_s=None if mean.independent is None else window_s / mean.independent,
+        effective_n=None if mean.independent is None else min(mean.independent, requests),
+        tau_s=None if mean.independent is None else window_s / min(mean.independent, requests),
         more_s={name: figure.more_s for name, figure in figures.items() if figure.more_s > 0},
     )
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import sqrt
-from statistics import NormalDist
+from math import cbrt, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,57 +14,75 @@ from speedsheet.stats.longrun import uncertainty
 from speedsheet.stats.student import t_quantile
 
 CONFIDENCE = 0.95
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+#: A skewness of the mean above this is not told well enough by a sample to be believed.
+_MOST_SKEW = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """`half_width` is half the interval of a mean at `CONFIDENCE`, `error` its standard error; both null where unknown.
+    """The standard error of a mean with its degrees of freedom; both zero where the run is too short to tell.
 
-    `longer` is by which factor the run would have to be longer, at the least, to know them.
+    `longer` is by which factor the run would have to be longer, at the least, to tell.
     """
 
-    half_width: float | None
-    error: float | None
+    error: float
+    degrees: float
     longer: float = 1.0
 
-    def independent(self, variance: float) -> tuple[float, float]:
-        """Return how many independent elements of `variance` are as uncertain, and how many have as wide an interval.
-
-        The second is the smaller one: it pays for the error's being estimated too. Infinite where nothing varies.
-        """
-        assert self.half_width is not None
-        assert self.error is not None
-        if self.half_width <= 0 or variance <= 0:
-            return float("inf"), float("inf")
-        return variance / self.error**2, variance * (_Z / self.half_width) ** 2
+    @property
+    def half_width(self) -> float:
+        """Half of Student's interval."""
+        return t_of(self.degrees) * self.error
 
 
 def spread(series: Sequence[NDArray[np.float64]], edge_variance: Sequence[float] = ()) -> Spread:
     """Return how well the mean over all series is known, one series (elements,) for each process.
 
-    `edge_variance` is what the edges of each add to the variance of its mean.
+    `edge_variance` is what the edges of each add to the variance of its mean. Of several processes, the wider of two
+    intervals is taken: Student's over their means, which holds whatever differs between them, and that of the noise
+    within them.
     """
     lengths = np.array([one.size for one in series], np.float64)
     weights = lengths / lengths.sum()
     known = [uncertainty(one) for one in series]
     longer = max((one.size + each.missing) / max(one.size, 1) for one, each in zip(series, known, strict=True))
-    found: list[tuple[float, float]] = []
+    found = [Spread(0.0, 0.0, longer)]
     if all(each.degrees for each in known):
-        edges = edge_variance or [0.0] * len(series)
-        variances = [each.error**2 + edge for each, edge in zip(known, edges, strict=True)]
-        error = sqrt(float(weights**2 @ np.array(variances)))
-        found.append((t_of(sum(each.degrees for each in known)) * error, error))
+        noise = [weight**2 * each.error**2 for weight, each in zip(weights, known, strict=True)]
+        edges = [weight**2 * edge for weight, edge in zip(weights, edge_variance, strict=bool(edge_variance))]
+        found.append(
+            _summed(np.array(noise + edges), np.array([*(each.degrees for each in known), *lengths[: len(edges)]]))
+        )
     if len(series) > 1:
         means = np.array([one.mean() for one in series])
-        error = sqrt(float(weights @ (means - weights @ means) ** 2) / (len(series) - 1))
-        found.append((t_of(len(series) - 1) * error, error))
-    if not found:
-        return Spread(None, None, longer)
-    return Spread(max(half for half, _ in found), max(error for _, error in found), longer)
+        between = float(weights @ (means - weights @ means) ** 2) / (len(series) - 1)
+        found.append(Spread(sqrt(between), len(series) - 1))
+    return max(found, key=lambda each: (each.degrees > 0, each.half_width if each.degrees else 0.0))
 
 
-@lru_cache(maxsize=256)
-def t_of(degrees: int) -> float:
-    """Return Student's t at `CONFIDENCE`."""
+def _summed(variances: NDArray[np.float64], degrees: NDArray[np.float64]) -> Spread:
+    """Return the error of a sum of independent parts (parts,), its degrees of freedom by Welch and Satterthwaite."""
+    total = float(variances.sum())
+    if total <= 0:
+        return Spread(0.0, float(degrees.sum()))
+    return Spread(sqrt(total), round(total**2 / float((variances**2 / degrees).sum()), 1))
+
+
+@lru_cache(maxsize=1024)
+def t_of(degrees: float) -> float:
+    """Return Student's t at `CONFIDENCE`; degrees of freedom need not be whole."""
     return t_quantile(CONFIDENCE, degrees)
+
+
+def stretched(t: float, skewness: float) -> tuple[float, float]:
+    """Return t for the lower and the upper end of the interval of a mean whose distribution has this skewness.
+
+    A mean of few values with a long tail is more often far too low than far too high. The end on the side of the tail
+    is moved out by Hall's transformation (1992, J. Royal Stat. Soc. B 54, On the removal of skewness by
+    transformation); the other one stays, since the skewness is itself estimated.
+    """
+    size = min(abs(skewness), _MOST_SKEW)
+    if size < 1e-6:  # noqa: PLR2004 - the limit is t
+        return t, t
+    far = max(t, 3 / size * (1 - cbrt(1 - size * (t + size / 6))))
+    return (t, far) if skewness > 0 else (far, t)

@@ -24,7 +24,7 @@ LEAST_WINDOWS = 5
 #: What differs by less is no matter: it can bias a figure by no more.
 _MATTERS = 0.01
 #: How many times the noise of one window two medians may differ, for 5 % false alarms at tau of 3 windows or less.
-_SPLIT_LIMIT = 6.0
+_SPLIT_LIMIT = 8.0
 #: A slope is surer than it looks where neighbours are alike: by the root of tau, here of 3 windows.
 _TREND_CONFIDENCE, _TREND_WIDER = 0.95, sqrt(3.0)
 #: The standard deviation of a normal variable for each unit of its median absolute deviation.

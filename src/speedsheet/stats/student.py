@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import exp, lgamma, log, log1p, sqrt
 
 
-def t_quantile(confidence: float, degrees: int) -> float:
+def t_quantile(confidence: float, degrees: float) -> float:
     """Return t such that a Student variable of `degrees` lies in [-t, t] with probability `confidence`.
 
     Inverts the regularised incomplete beta function by bisection; exact to 1e-9.
