@@ -16,12 +16,12 @@ from speedsheet.core.measurement import Finding, Latency, Throughput
 from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_MS, NS_PER_S
 from speedsheet.stats.figures import Data, Figure
-from speedsheet.stats.longrun import LEAST_COEFFICIENTS
+from speedsheet.stats.longrun import MIN_ROUNDS
 from speedsheet.stats.percentiles import PERCENTILES
 from speedsheet.stats.spread import CONFIDENCE
 
 #: Fewer rounds have no interval.
-MIN_BATCHES = LEAST_COEFFICIENTS + 1
+MIN_BATCHES = MIN_ROUNDS
 LITTLE_LIMIT = 0.02
 
 
@@ -61,8 +61,8 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
     An interval is the wider of two: Student's over the means of the processes, which holds whatever differs between
     them, and that of the noise within them. Raises ValueError where no request is undisturbed.
     """
-    data = Data.of(runs, thread_num)
-    requests, window_s = data.sorted_ns.size, data.window_s
+    data = Data.of(runs, thread_num).ordered()
+    requests, window_s = data.latency_ns.size, data.window_s
     throughput, mean = data.throughput(), data.mean()
     percentiles = {name: data.percentile(quantile) for name, quantile in PERCENTILES.items()}
     assert throughput.value is not None

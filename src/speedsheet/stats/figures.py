@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 
 import numpy as np
@@ -13,7 +13,7 @@ from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_S
 from speedsheet.stats.percentiles import requests_needed, supported
 from speedsheet.stats.rounds import Rounds, cut
-from speedsheet.stats.spread import Spread, spread, stretched, t_of
+from speedsheet.stats.spread import Spread, batch_skewness, spread, stretched, t_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,10 @@ class Figure:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """The rounds of each process, and the latencies (requests,) of all in ascending order."""
+    """The rounds of each process, and the latencies (requests,) of all."""
 
     cuts: tuple[Rounds, ...]
-    sorted_ns: NDArray[np.int64]
+    latency_ns: NDArray[np.int64]
     thread_num: int
 
     @classmethod
@@ -52,7 +52,11 @@ class Data:
         cuts = tuple(rounds for samples in runs if (rounds := cut(samples, thread_num)).latency_ns.size)
         if not cuts:
             raise ValueError("no request was served in an undisturbed part of the window")
-        return cls(cuts, np.sort(np.concatenate([rounds.latency_ns for rounds in cuts])), thread_num)
+        return cls(cuts, np.concatenate([rounds.latency_ns for rounds in cuts]), thread_num)
+
+    def ordered(self) -> Data:
+        """Return the same with latencies in ascending order, which is worth it where several percentiles are asked."""
+        return replace(self, latency_ns=np.sort(self.latency_ns))
 
     @property
     def rounds(self) -> int:
@@ -70,61 +74,71 @@ class Data:
         return self.window_s / len(self.cuts)
 
     def throughput(self) -> Figure:
-        """Return the requests per second: the interval of the mean duration of a round, turned over."""
-        value = self.sorted_ns.size / self.window_s
-        mean_ns = self.thread_num / value * NS_PER_S
-        cycles = [rounds.binned(rounds.cycle_ns) for rounds in self.cuts]
-        known = spread(cycles, [rounds.edge_variance for rounds in self.cuts])
+        """Return the requests per second.
+
+        The interval is that of the mean time from a client's completion to its next, turned over, and widened to hold
+        the value, which also depends on where the window happens to begin and end.
+        """
+        value = self.latency_ns.size / self.window_s
+        cycles_ns = np.concatenate([rounds.cycle_ns.ravel() for rounds in self.cuts])
+        known = spread([rounds.binned(rounds.cycle_ns) for rounds in self.cuts])
         if not known.degrees:
             return Figure(value, more_s=self._more_s(known))
-        below, above = self._ends(known)
-        if below >= mean_ns:
-            return Figure(value, more_s=self._more_s(known, (2 * below / mean_ns) ** 2))
+        centre = float(cycles_ns.mean())
+        below, above = self._ends(cycles_ns, known)
+        if below >= centre:
+            return Figure(value, more_s=self._more_s(known, (2 * below / centre) ** 2))
         per_s = self.thread_num * NS_PER_S
-        return Figure(value, per_s / (mean_ns + above), per_s / (mean_ns - below))
+        return Figure(value, min(per_s / (centre + above), value), max(per_s / (centre - below), value))
 
     def mean(self) -> Figure:
         """Return the mean latency in nanoseconds."""
-        value = float(self.sorted_ns.mean())
+        value = float(self.latency_ns.mean())
         known = spread([rounds.binned(rounds.in_rounds_ns) for rounds in self.cuts])
         if not known.degrees:
             return Figure(value, more_s=self._more_s(known))
-        below, above = self._ends(known)
-        return Figure(value, value - below, value + above, self._independent(float(self.sorted_ns.var()), known))
+        below, above = self._ends(self.latency_ns, known)
+        return Figure(value, value - below, value + above, self._independent(float(self.latency_ns.var()), known))
 
     def percentile(self, quantile: float) -> Figure:
         """Return a percentile of the latency in nanoseconds."""
-        value = float(np.quantile(self.sorted_ns, quantile))
+        value = float(np.quantile(self.latency_ns, quantile))
         above = [rounds.binned(rounds.in_rounds_ns > value) for rounds in self.cuts]
         known = spread(above)
-        lacking = requests_needed(quantile) / self.sorted_ns.size
+        lacking = requests_needed(quantile) / self.latency_ns.size
         if not known.degrees:
             return Figure(value if lacking <= 1 else None, more_s=self._more_s(known, lacking))
         share = float(np.mean([series.mean() for series in above]))
-        support = supported(quantile, self.sorted_ns.size, self._independent(share * (1 - share), known), known.degrees)
+        support = supported(
+            quantile,
+            self.latency_ns.size,
+            self._independent(share * (1 - share), known),
+            known.degrees,
+            batch_skewness(above),
+        )
         lacking = max(lacking, support.lacking)
         if lacking > 1:
             return Figure(None, independent=support.independent, more_s=self._more_s(known, lacking))
-        low, high = np.quantile(self.sorted_ns, support.levels, method="weibull")
+        low, high = np.quantile(self.latency_ns, support.levels, method="weibull")
         return Figure(value, min(float(low), value), max(float(high), value), support.independent)
 
     def _independent(self, variance: float, known: Spread) -> float:
         """Return how many independent requests of `variance` would have a mean as uncertain."""
-        requests = float(self.sorted_ns.size)
+        requests = float(self.latency_ns.size)
         if variance <= 0 or known.error <= 0:
             return requests
         return variance / known.error**2
 
-    def _ends(self, known: Spread) -> tuple[float, float]:
-        """Return how far the ends of the interval of a mean latency lie below and above it, in nanoseconds."""
-        from_mean = self.sorted_ns - self.sorted_ns.mean()
-        variance = float(np.mean(from_mean**2))
+    def _ends(self, values_ns: NDArray[np.int64], known: Spread) -> tuple[float, float]:
+        """Return how far the ends of the interval of the mean of all values lie below and above it, in nanoseconds."""
+        from_mean = values_ns - values_ns.mean()
+        squares = from_mean * from_mean
+        variance = float(squares.mean())
         if variance <= 0:
             return known.half_width, known.half_width
-        skewness = (
-            float(np.mean(from_mean**3)) / variance**1.5 / sqrt(min(self._independent(variance, known), from_mean.size))
-        )
-        below, above = stretched(t_of(known.degrees), skewness)
+        skewness = float(squares @ from_mean) / values_ns.size / variance**1.5
+        independent = min(self._independent(variance, known), values_ns.size)
+        below, above = stretched(t_of(known.degrees), skewness / sqrt(independent))
         return below * known.error, above * known.error
 
     def _more_s(self, known: Spread, lacking: float = 1.0) -> float:

@@ -21,6 +21,8 @@ from speedsheet.stats.autocorrelation import integrated_time
 
 #: Coefficients used: more would narrow an interval by 3 % at most, and see less of what is slow.
 MOST_COEFFICIENTS, LEAST_COEFFICIENTS = 24, 4
+#: Fewer elements have no interval.
+MIN_ROUNDS = LEAST_COEFFICIENTS + 1
 #: Coefficients per element where the series tells of no correlation: short runs tell little.
 _SHARE = 0.4
 #: Bias of the variance that is allowed, were the series autoregressive with the time estimated.
@@ -47,7 +49,7 @@ def uncertainty(series: NDArray[np.float64]) -> Uncertainty:
     """Return how well the mean of a series (n,) is known."""
     n = series.size
     tau = integrated_time(series) if n >= _TELLS else 1.0
-    missing = max(LEAST_COEFFICIENTS + 1, LEAST_TIMES * tau if n >= _TELLS else 0.0) - n
+    missing = max(MIN_ROUNDS, LEAST_TIMES * tau if n >= _TELLS else 0.0) - n
     if missing > 0:
         return Uncertainty(0.0, 0, tau, missing)
     degrees = coefficients(n, tau)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from math import ceil, comb, log, sqrt
 from statistics import NormalDist
 
-from speedsheet.stats.spread import CONFIDENCE, t_of
+from speedsheet.stats.spread import CONFIDENCE, stretched, t_of
 from speedsheet.stats.student import incomplete_beta
 
 #: The percentiles of a row, by the name of their field.
@@ -66,7 +66,7 @@ class Support:
     lacking: float
 
 
-def supported(quantile: float, requests: int, independent: float, degrees: float) -> Support:
+def supported(quantile: float, requests: int, independent: float, degrees: float, skewness: float = 0.0) -> Support:
     """Return what supports a percentile of `requests`, the share above it being known as well as by `independent`.
 
     What lies above a percentile comes in clusters where requests are correlated. Then one and a half of them went into
@@ -77,10 +77,15 @@ def supported(quantile: float, requests: int, independent: float, degrees: float
     doubt = (t_of(degrees) / _Z) ** 2
     clustered = max(1 - doubt * independent / requests, 0.0)
     left = max(independent - clustered * _SPENT / rare, _LEFT * independent)
-    degrees = 1 / (1 / degrees + clustered / max(left * rare, 1.0))
+    degrees = max(round(1 / (1 / degrees + clustered / max(left * rare, 1.0)), 1), 1.0)
     needed = independent_needed(quantile) * (_NEEDED_LOOSE + clustered * (_NEEDED_CLUSTERED - _NEEDED_LOOSE))
-    carrying = min(left * (_Z / t_of(round(max(degrees, 1.0), 1))) ** 2, _MOST_INDEPENDENT * requests)
-    return Support(min(left, requests), levels(quantile, carrying), needed / left)
+    carrying = min(left * (_Z / t_of(degrees)) ** 2, _MOST_INDEPENDENT * requests)
+    low, high = levels(quantile, carrying)
+    own = (2 * quantile - 1) / sqrt(left * quantile * (1 - quantile))
+    t = t_of(degrees)
+    below, above = stretched(t, skewness - own if skewness > own else min(skewness, 0.0))
+    low, high = quantile - (quantile - low) * below / t, quantile + (high - quantile) * above / t
+    return Support(min(left, requests), (max(low, 0.0), min(high, 1.0)), needed / left)
 
 
 def levels(quantile: float, n: float, confidence: float = 0.95) -> tuple[float, float]:

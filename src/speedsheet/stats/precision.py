@@ -28,7 +28,7 @@ def seconds_needed(samples: Samples, *, thread_num: int, target: float, quantity
     figure = _of(data, quantity)
     reached = figure.half_width
     if reached is None:
-        return max(figure.more_s, data.process_s / data.sorted_ns.size * thread_num)
+        return max(figure.more_s, data.process_s / data.latency_ns.size * thread_num)
     if reached <= target:
         return 0.0
     return data.process_s * ((reached / target) ** 2 * _MARGIN - 1.0)

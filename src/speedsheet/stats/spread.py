@@ -10,12 +10,14 @@ from math import cbrt, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from speedsheet.stats.longrun import uncertainty
+from speedsheet.stats.longrun import MIN_ROUNDS, uncertainty
 from speedsheet.stats.student import t_quantile
 
 CONFIDENCE = 0.95
 #: A skewness of the mean above this is not told well enough by a sample to be believed.
 _MOST_SKEW = 0.4
+#: Batches of a series whose skewness tells that of its mean, and the fewest that do.
+_BATCHES, _LEAST_BATCHES = 40, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +37,21 @@ class Spread:
         return t_of(self.degrees) * self.error
 
 
-def spread(series: Sequence[NDArray[np.float64]], edge_variance: Sequence[float] = ()) -> Spread:
+def spread(series: Sequence[NDArray[np.float64]]) -> Spread:
     """Return how well the mean over all series is known, one series (elements,) for each process.
 
-    `edge_variance` is what the edges of each add to the variance of its mean. Of several processes, the wider of two
-    intervals is taken: Student's over their means, which holds whatever differs between them, and that of the noise
-    within them.
+    Of several processes, the wider of two intervals is taken: Student's over their means, which holds whatever differs
+    between them, and that of the noise within them.
     """
-    lengths = np.array([one.size for one in series], np.float64)
-    weights = lengths / lengths.sum()
+    series = [one for one in series if one.size]
     known = [uncertainty(one) for one in series]
-    longer = max((one.size + each.missing) / max(one.size, 1) for one, each in zip(series, known, strict=True))
-    found = [Spread(0.0, 0.0, longer)]
-    if all(each.degrees for each in known):
-        noise = [weight**2 * each.error**2 for weight, each in zip(weights, known, strict=True)]
-        edges = [weight**2 * edge for weight, edge in zip(weights, edge_variance, strict=bool(edge_variance))]
-        found.append(
-            _summed(np.array(noise + edges), np.array([*(each.degrees for each in known), *lengths[: len(edges)]]))
-        )
+    factors = [1 + each.missing / one.size for one, each in zip(series, known, strict=True)]
+    found = [Spread(0.0, 0.0, max(factors, default=MIN_ROUNDS))]
+    lengths = np.array([one.size for one in series], np.float64)
+    weights = lengths / max(lengths.sum(), 1.0)
+    if series and all(each.degrees for each in known):
+        noise = np.array([weight * each.error for weight, each in zip(weights, known, strict=True)]) ** 2
+        found.append(_summed(noise, np.array([each.degrees for each in known])))
     if len(series) > 1:
         means = np.array([one.mean() for one in series])
         between = float(weights @ (means - weights @ means) ** 2) / (len(series) - 1)
@@ -72,6 +71,17 @@ def _summed(variances: NDArray[np.float64], degrees: NDArray[np.float64]) -> Spr
 def t_of(degrees: float) -> float:
     """Return Student's t at `CONFIDENCE`; degrees of freedom need not be whole."""
     return t_quantile(CONFIDENCE, degrees)
+
+
+def batch_skewness(series: Sequence[NDArray[np.float64]]) -> float:
+    """Return the skewness of the mean of all series, as their batches tell it; 0 where there are too few."""
+    length = max(sum(one.size for one in series) // _BATCHES, 1)
+    batches = np.concatenate([one[one.size % length :].reshape(-1, length).mean(axis=1) for one in series])
+    from_mean = batches - batches.mean()
+    variance = float(np.mean(from_mean**2))
+    if batches.size < _LEAST_BATCHES or variance <= 0:
+        return 0.0
+    return float(np.mean(from_mean**3) / variance**1.5 / sqrt(batches.size))
 
 
 def stretched(t: float, skewness: float) -> tuple[float, float]:

@@ -158,8 +158,8 @@ def _closed_loop(latency: NDArray[np.float64], offsets: NDArray[np.float64], rou
 
 
 def _marked(marks: np.random.Generator, rounds: int, clients: int, share: float) -> NDArray[np.int8]:
-    """Return the phases of a window, parts of it flagged: twenty stretches to a window, at least a round each."""
-    stretch = max(rounds // 20, 1)
+    """Return the phases of a window, parts of it flagged: twenty stretches to a window, at least two rounds each."""
+    stretch = max(rounds // 20, 2)
     flags = np.repeat(marks.random(-(-rounds // stretch)) < share, stretch)[:rounds]
     if flags.all():
         flags[-1] = False
