@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from models import carried, embedding, mlp, model, save, save_external, tensor, weights
 from speedsheet.cli import main
 from speedsheet.cli.compile_words import COMPILE_WORDS
-from speedsheet.twin.compile import samples_to_compute
+from speedsheet.twin.compile import Wish, _feeds, _samples, samples_to_compute
+from speedsheet.twin.model import find
 from speedsheet.twin.pieces import zoo_piece
 
 KEYS = {
@@ -137,6 +138,15 @@ def test_own_samples_calibrate_and_judge_apart(tmp_path: Path, capsys: pytest.Ca
     assert data["int8"]["inputs"].startswith("many.npz: 32 distinct samples of 40")
     assert main(["compile", str(path), "--data", str(tmp_path / "few.npz"), "--samples", "16"]) == 2
     assert "give at least 32 distinct samples, or fewer --samples" in capsys.readouterr().err
+
+
+def test_drawn_samples_calibrate_and_judge_apart() -> None:
+    """Nothing that calibrated is judged, whatever the seed."""
+    found = find("dlrm")
+    for seed in (0, 920):
+        calibration, judged, _ = _feeds(found, Wish(4, "fp16", seed=seed), 4, 3)
+        assert len(_samples(found, judged)) == 12
+        assert not _samples(found, calibration) & _samples(found, judged)
 
 
 def test_what_is_not_computed_is_blank_with_the_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -229,6 +229,15 @@ def test_samples_are_those_of_a_measured_run():
         assert samples.slot[mine].tolist() == [plan.slot(client, request) for request in range(mine.sum())]
 
 
+def test_who_comes_first_is_served_first():
+    """Nobody overtakes: in a saturated card without spread every client is served as often, at the same latency."""
+    samples = run(PUBLISHED, 12, requests=1200)
+    assert np.ptp(np.bincount(samples.client[samples.phase == WINDOW])) <= 1
+    assert np.ptp(samples.latency_ns) <= 2212e3 / 4
+    deep = run(PUBLISHED, 12, requests=1200, cv=0.3)
+    assert np.ptp(np.bincount(deep.client[deep.phase == WINDOW])) <= 6
+
+
 def test_simulated_samples_are_estimated_as_measured_ones_are():
     """Throughput with an interval that holds the closed form, percentiles in order, and Little's law to the window."""
     said = estimate(run(PUBLISHED, 12, cv=0.3), batch_size=16, thread_num=12)
