@@ -101,9 +101,25 @@ def test_a_faster_clock_helps_arrays_alone() -> None:
     assert fast.matrix.sum() == pytest.approx(slow.matrix.sum() / 2)
     assert fast.vector.sum() == pytest.approx(slow.vector.sum() / 2)
     assert fast.llb.sum() == pytest.approx(slow.llb.sum())
+    still = replace(CARD.at_clock(1.4e9), clocked=frozenset({"vector"}))
+    apart = spend(lower(resnet, still, batch_size=16, precision="fp16"), still, BARE)
+    assert apart.vector.sum() == pytest.approx(fast.vector.sum())
+    assert apart.matrix.sum() == pytest.approx(1.4 * fast.matrix.sum()), "its domain stays at the clock of the model"
     work = lower(zoo_piece("bert_large_384"), CARD, batch_size=1, precision="fp16")
     ends = [float(spend(work, CARD.at_clock(hz), BARE).operators_us.sum()) for hz in (0.7e9, 1.4e9)]
     assert ends[1] > work.weight_bytes.sum() / 30e3, "weights still come through DDR"
+
+
+def test_a_peak_in_tops_is_as_good_as_an_array() -> None:
+    """A card whose file states a peak, and no multipliers a cycle, costs the same; at another clock too."""
+    facts = {name: fact for name, fact in CARD.facts.items() if not name.startswith(("matrix_fp16", "matrix_int8"))}
+    other = replace(CARD, facts={**facts, "peak_bf16": replace(CARD.facts["peak_fp16"], value=32 * 2048e9)},
+                    precisions=("bf16",))  # fmt: skip
+    resnet = zoo_piece("resnet50")
+    for hz in (None, 1.3e9):
+        ours, theirs = (card if hz is None else card.at_clock(hz) for card in (CARD, other))
+        found = cost(resnet, theirs, PARAMS, batch_size=16, precision="bf16").cluster_us
+        assert found == pytest.approx(cost(resnet, ours, PARAMS, batch_size=16, precision="fp16").cluster_us)
 
 
 def test_a_type_that_the_card_lacks_is_refused() -> None:

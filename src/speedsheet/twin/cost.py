@@ -77,9 +77,8 @@ def spend(work: Lowered, device: DeviceSpec, params: TwinParams) -> Spent:
     Of two units that work at once the longer counts whole, the shorter as far as it does not overlap; each is charged
     with what it adds. The matrix and the vector unit share a core; the core and its LLB share an operator.
     """
-    clock = clock_hz(device, params)
-    matrix = work.matrix_cycles / clock * _US
-    vector = work.vector_cycles / clock * _US
+    matrix = work.matrix_cycles / clock_hz(device, params, "matrix") * _US
+    vector = work.vector_cycles / clock_hz(device, params, "vector") * _US
     llb = work.llb_bytes / (params["llb_gb_per_s"] * 1e3) / device.clock_ratio("llb")
     apart_vector, apart_llb = 1 - params["vector_overlap"], 1 - params["llb_overlap"]
     first = matrix >= vector
@@ -114,9 +113,11 @@ def waits(busy: Floats, load: Floats, gate: NDArray[np.int64]) -> Floats:
     return wait
 
 
-def clock_hz(device: DeviceSpec, params: TwinParams) -> float:
-    """Return the clock that is set, or else the one that the fit found or the prior supposes."""
-    return device.clock_hz if device.set_clock_hz else params["clock_ghz"] * 1e9
+def clock_hz(device: DeviceSpec, params: TwinParams, domain: str) -> float:
+    """Return the clock that is set for a domain, or else the one that the fit found or the prior supposes."""
+    if device.set_clock_hz and domain in device.clocked:
+        return device.set_clock_hz
+    return params["clock_ghz"] * 1e9
 
 
 def link_time_us(work: Lowered, device: DeviceSpec) -> float:

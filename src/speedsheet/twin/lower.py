@@ -160,7 +160,8 @@ class _Work:
     def matrix_cycles(self, *, tiles: bool) -> Floats:
         """Multiply-accumulates over those of a cycle, and over how much of the array they fill."""
         macs = np.array([float(operator.macs) for operator in self.operators]) * ~self.depthwise * self.batch
-        per_cycle = self.device[f"matrix_{self.precision}"] * self.cores
+        clock = self.device["clock"] * self.device.clock_ratio("matrix")
+        per_cycle = (self.device.peak_macs_per_s(self.precision) or 1.0) / self.device.clusters / clock
         cycles: Floats = macs / per_cycle / (self._filled() if tiles else 1.0)
         return cycles
 
