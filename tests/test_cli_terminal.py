@@ -17,6 +17,7 @@ from rich.console import Console
 from speedsheet.cli import main
 from speedsheet.cli.screen import Screen
 from speedsheet.cli.view import LiveView, PlainView, SilentView, view
+from speedsheet.core.plan import Reached
 from speedsheet.core.request import Progress, RowRequest
 from test_cli import HERE, PROGRAM, Fake, program, row_of
 
@@ -148,6 +149,32 @@ def test_plain_lines_tell_what_is_left_of_the_whole_sheet() -> None:
         "1/4 m · measuring (83 s left, about 13 min left in all)", "1/4 m · judging",
         "2/4 n · loading (about 10 s left in all)",
     ]  # fmt: skip
+
+
+NEAR = Reached("p99_9", 0.05, 0.0712, 34.0)
+
+
+def test_both_views_tell_how_near_a_target_is() -> None:
+    """What is known, what is wanted, and the seconds that it still takes; nothing where there is no target."""
+    shown, clock = screen(terminal=True), Clock()
+    live = LiveView(shown, clock)
+    live.listen(Progress(1, 4, "m", "measuring", 0.5, 60.0, 754.0, NEAR))
+    shown.console.print(live.picture())
+    lines = shown.stream.getvalue().splitlines()
+    assert lines[-1] == "±7.1 % of p99.9, to be ±5 %  about 30 s more"
+    assert "60 s left" in lines[-2]
+    assert all(len(line) <= 60 for line in lines)
+    shown = screen(terminal=False)
+    plain = PlainView(shown)
+    plain.listen(Progress(1, 4, "m", "measuring", 0.1, 60.0))
+    plain.listen(Progress(1, 4, "m", "measuring", 0.2, 55.0, reached=NEAR))
+    plain.listen(Progress(1, 4, "m", "measuring", 0.3, 50.0, reached=NEAR))
+    plain.listen(Progress(1, 4, "m", "measuring", 0.4, 40.0, reached=Reached("throughput", 0.02)))
+    assert shown.stream.getvalue().splitlines() == [
+        "1/4 m · measuring (60 s left)",
+        "1/4 m · measuring (±7.1 % of p99.9, to be ±5 %, about 30 s more)",
+        "1/4 m · measuring (±\N{EN DASH} of throughput, to be ±2 %)",
+    ]
 
 
 def test_plain_lines_tell_each_change_once() -> None:

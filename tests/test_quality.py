@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from speedsheet.bench.figures import figured
@@ -116,6 +117,25 @@ def test_several_processes_are_pooled_and_all_kept(small_model, tmp_path):
     assert row.wall_s >= 3 * 0.5
     assert {window.process for window in samples.windows} == {0, 1, 2}
     assert len({stage for stage in stages if "warming up" in stage and "of 3" in stage}) == 3
+
+
+def test_what_was_measured_before_a_process_died_is_kept(small_model, tmp_path):
+    """The row fails with the reason and the number of the process; the samples of those before it are on disk."""
+
+    def kill_the_second(progress):
+        if "process 2 of 3" in progress.stage:
+            for child in psutil.Process().children():
+                if "speedsheet.bench.worker" in " ".join(child.cmdline()):
+                    child.kill()
+
+    request = asking(small_model, "faulty:PICKY", window_s=0.5, processes=3)
+    (row,) = measured(request, store=tmp_path / "store", listen=kill_the_second)
+    assert row.status == "failed"
+    assert row.error.startswith("process 2 of 3: the worker was killed by SIGKILL")
+    samples = records.samples(Path(row.record))
+    assert np.unique(samples.process).tolist() == [0]
+    assert samples.window.sum() > 0
+    assert len(samples.windows) > 0
 
 
 def test_one_wrong_process_fails_the_row(small_model, tmp_path):

@@ -17,12 +17,14 @@ from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for
 from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.remembered import remembered
 from speedsheet.bench.ruler import floor_at
+from speedsheet.bench.shelf import found
 from speedsheet.bench.supervise import BudgetSpent, Tell, call
 from speedsheet.core.engine import EngineInfo, Setup
 from speedsheet.core.errors import PrecisionRefused, RowFailed
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import AS_IS, TUNED, RowRequest
+from speedsheet.core.samples import joined
 from speedsheet.host.clocks import tuned
 from speedsheet.host.facts import allowed_cores, host_facts
 from speedsheet.records import store as records
@@ -189,11 +191,26 @@ def _in_processes(processes: int, job: Mapping[str, Any], bench: _Bench) -> Meas
             share_s = None if until_s is None else now_s + (until_s - now_s) / (processes - process)
             here = {"process": process, "shelf": shelf if processes > 1 else None, "until_s": share_s}
             here |= {"client_processes": crowd}
-            done = Measurement.from_json(bench.work("measure", {**job, **sealing, **here}))
+            try:
+                done = Measurement.from_json(bench.work("measure", {**job, **sealing, **here}))
+            except BudgetSpent:
+                raise
+            except RowFailed as error:
+                if not process:
+                    raise
+                taken = joined(found(Path(shelf), process)[0])  # what was measured before is kept
+                row = Measurement.from_json(job["row"]).failed(f"process {process + 1} of {processes}: {error}")
+                return records.seal(bench.desk.store, row, taken, bench.conditions)
             if done.status != "ok":
                 break
             crowd = done.client_processes
     return done
+
+
+def longest_s(request: RowRequest) -> float:
+    """Return how long a row's windows last at most, were it neither unsteady nor disturbed."""
+    window_s = min(request.window_s, _QUICK_S) if request.quick else request.window_s
+    return window_s * request.processes
 
 
 def planned(request: RowRequest, prepared: Prepared, window_s: float | None = None) -> LoadPlan:

@@ -14,7 +14,7 @@ from speedsheet.bench.choose import engines_for
 from speedsheet.bench.labelled import check_labels
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.refine import refined
-from speedsheet.bench.row import Desk, Limits, asked_row, measure_row
+from speedsheet.bench.row import Desk, Limits, asked_row, longest_s, measure_row
 from speedsheet.convert.data import data_pool
 from speedsheet.convert.graph.file import read_model
 from speedsheet.convert.graph.walk import skeleton
@@ -154,7 +154,7 @@ def _slower(row: Measurement, rows: Sequence[Measurement]) -> list[Finding]:
 
 def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> float:
     """Guess how long these rows take: their windows, and around each what a row took on average until now."""
-    window_s = sum(request.window_s for request in requests)
+    window_s = sum(longest_s(request) for request in requests)
     around_s = _AROUND_S if not rows_done else max(0.0, passed_s / rows_done - window_s / len(requests))
     return window_s + around_s * len(requests)
 

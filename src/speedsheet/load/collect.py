@@ -53,7 +53,7 @@ def collect(
     part of a burst is no fair share of a round. The measured window opens at cut `opened` and closes on the last round
     in which every client is busy.
     """
-    client, request, start_ns, end_ns = _columns(logs, counts)
+    client, slot, start_ns, end_ns = _columns(plan, logs, counts)
     latency_ns = end_ns - start_ns
     # until the first client's last completion every client is busy, so nothing drains before it
     busy_ns = min(log.end(count - 1) for log, count in zip(logs, counts, strict=True))
@@ -73,8 +73,8 @@ def collect(
         for place in range(first, len(windows)):
             phase[edges[place] : edges[place + 1]] = FLAGGED if flagged[place] else WINDOW
     return Samples(
-        client=client.astype(np.int32),
-        slot=plan.slot(client, request).astype(np.int32),
+        client=client,
+        slot=slot,
         scheduled_ns=start_ns,
         start_ns=start_ns,
         end_ns=end_ns,
@@ -91,14 +91,17 @@ def _flagged(window: Window, names: tuple[str, ...]) -> Window:
     return Window(window.opened_ns, window.closed_ns, window.median_ns, window.signals, names)
 
 
-def _columns(logs: Sequence[Log], counts: Sequence[int]) -> tuple[NDArray[np.int64], ...]:
-    """Return client, its request, start and end of every request, in order of completion."""
+def _columns(
+    plan: LoadPlan, logs: Sequence[Log], counts: Sequence[int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
+    """Return client, input batch, start and end of every request, in order of completion."""
     pairs = [log.columns(count) for log, count in zip(logs, counts, strict=True)]
-    start_ns, end_ns = (np.concatenate(column) for column in zip(*pairs, strict=True))
-    client = np.repeat(np.arange(len(logs), dtype=np.int64), counts)
-    request = np.concatenate([np.arange(count, dtype=np.int64) for count in counts])
+    end_ns = np.concatenate([ends for _, ends in pairs])
     order = np.argsort(end_ns, kind="stable")
-    return client[order], request[order], start_ns[order], end_ns[order]
+    start_ns = np.concatenate([starts for starts, _ in pairs])[order]
+    client = np.repeat(np.arange(len(logs), dtype=np.int32), counts)
+    slots = [plan.slot(np.array([number]), np.arange(count)).astype(np.int32) for number, count in enumerate(counts)]
+    return client[order], np.concatenate(slots)[order], start_ns, end_ns[order]
 
 
 def _edges(
