@@ -8,11 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from speedsheet.core.plan import LoadPlan, Target
-from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW
+from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples
 from speedsheet.load.collect import Host
 from speedsheet.load.log import CHUNK, Log
-from speedsheet.load.watch import Watch, least_varied, still_steady
+from speedsheet.load.watch import Look, Watch, known, least_varied, still_steady
 from speedsheet.stats.estimates import estimate
+from speedsheet.stats.precision import half_width
+from speedsheet.testing.simulated import autoregressive, lognormal, simulate
 
 S = 1_000_000_000
 POLL_NS = 50_000_000
@@ -178,6 +180,46 @@ def test_a_target_ends_the_window_when_it_is_met():
     assert reached
     assert {each.quantity for each in reached} <= {"throughput", "p90"}
     assert all(each.half_width is None or each.half_width > 0 for each in reached)
+
+
+def prefix(samples, requests):
+    """Cut a run off after so many requests of its window."""
+    first = int(np.flatnonzero(samples.phase == WINDOW)[0])
+    columns = {name: column[: first + requests] for name, column in samples.columns().items()}
+    return Samples(**columns, open_ns=samples.open_ns, close_ns=int(columns["end_ns"][-1]))
+
+
+@pytest.mark.parametrize(("process", "target"), [(lognormal(), 0.012), (autoregressive(30), 0.06)])
+def test_intervals_hold_where_a_target_ends_the_run(process, target):
+    """Of 200 simulated runs that end by their target, 90 % or more hold the truth.
+
+    At a coverage of 94.5 % fewer do in one test of 200.
+    """
+    held, second, clients, runs = 0, 100, 2, 200
+    for seed in range(runs):
+        samples = simulate(process, clients=clients, requests=80 * second, seed=seed)
+        requests, looks = 5 * second, []
+        while requests < 80 * second:
+            run = prefix(samples, requests)
+            looks.append(Look(requests, (half_width(run, thread_num=clients),)))
+            if known(looks, [target]):
+                break
+            requests = int(requests * 1.25) // clients * clients
+        assert looks[-1].half_widths[0] <= target
+        said = estimate(run, batch_size=1, thread_num=clients).throughput_samples_per_s
+        held += said.low <= process.requests_per_s(clients) <= said.high
+    assert held >= 0.9 * runs
+
+
+def test_a_half_width_that_happens_to_look_small_is_not_believed():
+    """All looks in the latter half of the run must agree, each with what time has made of it; a blank one does not."""
+    assert known([Look(5, (0.5,)), Look(10, (0.04,)), Look(12, (0.04,))], [0.05])
+    assert not known([Look(5, (0.5,)), Look(10, (0.07,)), Look(12, (0.04,))], [0.05])
+    assert known([Look(5, (0.06,)), Look(10, (0.04,))], [0.05])
+    assert not known([Look(10, (None,)), Look(12, (0.04,))], [0.05])
+    assert not known([Look(10, (0.01, 0.2))], [0.05, 0.1])
+    assert not known([], [0.05])
+    assert not known([Look(10, ())], [])
 
 
 def test_a_target_that_cannot_be_met_ends_with_the_window():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,14 @@ _MORE_WINDOWS, _PARTS = 1.25, 64
 _MOST_REQUESTS = 20_000_000
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a checkpoint found: the undisturbed seconds by then, and the half-width of each target's figure."""
+
+    passed_s: float
+    half_widths: tuple[float | None, ...]
+
+
 @dataclass(slots=True)
 class Watch:
     """One run as the main thread sees it. `opened` is the cut at which the measured window opens."""
@@ -58,6 +67,7 @@ class Watch:
     _settled: bool = False
     _seek_at: int = 0
     _enough: int = 0
+    _looks_at: list[Look] = field(default_factory=list)
     _checked_ns: int = 0
     _check_at_ns: int = 0
     _looks: int = 0
@@ -124,11 +134,13 @@ class Watch:
         medians = np.array([self._medians[place] for place in calm])
         found = steady_from(medians)
         self.steady = None if found.verdict == "unknown" else found.verdict == "steady"
-        self.opened = 0 if found.first is None else calm[found.first]
+        opened = 0 if found.first is None else calm[found.first]
         if late:
             self._settled = True
-            if self.steady is False:
-                self.opened = calm[least_varied(medians)]
+            opened = calm[least_varied(medians)] if self.steady is False else opened
+        if opened != self.opened:  # what was known so far was known of another stretch
+            self.opened = opened
+            self._looks_at.clear()
 
     def _calm(self) -> list[int]:
         """Return the windows to tell steadiness by: the undisturbed ones, or all where these are too few."""
@@ -142,7 +154,8 @@ class Watch:
         began_ns = time.perf_counter_ns()
         self.reached = reached(self.samples(self.cuts[-1].counts), self.plan)
         cost_s = (time.perf_counter_ns() - began_ns) / NS_PER_S
-        passed_s = (now_ns - self.cuts[self.opened].at_ns) / NS_PER_S
+        passed_s, _ = self._clean(now_ns, self.cuts[-1].counts)
+        self._looks_at.append(Look(passed_s, tuple(each.half_width for each in self.reached)))
         self._checked_ns = now_ns
         self._check_at_ns = now_ns + int(max(_FURTHER * passed_s, _LEAST_S, _COST * cost_s) * NS_PER_S)
 
@@ -152,7 +165,7 @@ class Watch:
         if late or sum(counts) >= _MOST_REQUESTS:
             return all(now > then for now, then in zip(counts, self.cuts[0].counts, strict=True))
         sought = plan.steady_within_s > 0 and not self._settled
-        if self.reached and all(each.met for each in self.reached) and not (sought and not self.steady):
+        if known(self._looks_at, [target.half_width for target in plan.targets]) and not (sought and not self.steady):
             return True
         if sought and self.steady is False:
             return False
@@ -214,6 +227,24 @@ def reached(samples: Samples, plan: LoadPlan) -> tuple[Reached, ...]:
         )
         for target in plan.targets
     )
+
+
+def known(looks: Sequence[Look], targets: Sequence[float]) -> bool:
+    """Whether every target is met, by the last look and by all in the latter half of the run.
+
+    Half-widths are estimates: who stops at the first that is small enough stops at one that is too small. An earlier
+    look counts with what it would have come down to by now, with the root of the time.
+    """
+    if not looks or not targets:
+        return False
+    now_s = looks[-1].passed_s
+    for look in looks:
+        if look.passed_s >= now_s / 2:
+            shrunk = sqrt(look.passed_s / now_s)
+            for half, target in zip(look.half_widths, targets, strict=True):
+                if half is None or half * shrunk > target:
+                    return False
+    return True
 
 
 def completions_to_stop(plan: LoadPlan, served: int, passed_s: float) -> int:
