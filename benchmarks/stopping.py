@@ -11,6 +11,7 @@ nobody watched.
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def stopped(process: Process, clients: int, target: float, seed: int) -> tuple[int, bool] | None:
-    """Return after how many requests the target ended the run, and whether its interval holds; null where it did not."""
+    """Return after how many requests the target ended the run, and whether its interval holds; null where not."""
     samples = simulate(process, clients=clients, requests=LONGEST_S * SECOND, seed=seed)
     requests, looks = FIRST_S * SECOND, list[Look]()
     while requests <= LONGEST_S * SECOND:
@@ -71,7 +72,7 @@ def within(process: Process, clients: int, samples: Samples) -> bool:
 def prefix(samples: Samples, requests: int) -> Samples:
     """Cut a run off after so many requests of its window."""
     first = int(np.flatnonzero(samples.phase == WINDOW)[0])
-    columns = {name: column[: first + requests] for name, column in samples.columns().items()}
+    columns: dict[str, Any] = {name: column[: first + requests] for name, column in samples.columns().items()}
     return Samples(**columns, open_ns=samples.open_ns, close_ns=int(columns["end_ns"][-1]))
 
 

@@ -271,6 +271,14 @@ def test_measuring_again_is_bounded():
     assert np.count_nonzero(samples.phase == FLAGGED) > np.count_nonzero(samples.phase == WINDOW) > 0
 
 
+def test_a_target_is_met_on_a_machine_that_is_never_quiet():
+    """Where every window is flagged, all count, for the target too."""
+    machine = Machine(noisy(0.01, 0.3), 2, noisy_s=[(0.0, 1000.0)])
+    samples = machine.run(planned(2, 100.0, targets=(Target(0.1),)))
+    assert machine.stopped_s < 20
+    assert estimate(samples, batch_size=1, thread_num=2).throughput_samples_per_s.half_width <= 0.1
+
+
 def test_nothing_is_offered_for_longer_than_the_plan_allows():
     """A budget ends the load, steady or not, disturbed or not, in the middle of a round."""
     machine = Machine(noisy(0.3, 0.05), 4, noisy_s=[(0.0, 1000.0)])

@@ -58,7 +58,7 @@ def taken(job: Mapping[str, Any], say: Say, meet: Meet = lambda: ()) -> Taken:
     clients = bind(loaded.session, plan, feeds, answers, job["carry"])
     say("first inference", None, None)
     first_ms = _elapsed_ms(clients.calls[0][0].request.run)
-    say(f"warming up {job['engine']}", None, None)
+    say(f"warming up {job['engine']}{_turn(job)}", None, None)
     ours += meet()
     plan = _within(plan, job["until_s"])
     samples = _driven(plan, clients, host, job, say)
@@ -96,11 +96,14 @@ def _told(before: signals.Reading, after: signals.Reading) -> dict[str, float]:
 
 
 def _driven(plan: LoadPlan, clients: Clients, host: Host, job: Mapping[str, Any], say: Say) -> Samples:
-    turn = f", process {job['process'] + 1} of {job['processes']}" if job["processes"] > 1 else ""
     crowd = f" from {job['client_processes']} processes" if job["client_processes"] > 1 else ""
     runs = [[call.request.run for call in calls] for calls in clients.calls]
-    stage = f"measuring on {job['engine']}{crowd}{turn}"
+    stage = f"measuring on {job['engine']}{crowd}{_turn(job)}"
     return drive(plan, runs, lambda done, left, reached: say(stage, done, left, reached), host)
+
+
+def _turn(job: Mapping[str, Any]) -> str:
+    return f", process {job['process'] + 1} of {job['processes']}" if job["processes"] > 1 else ""
 
 
 @dataclass(frozen=True, slots=True)

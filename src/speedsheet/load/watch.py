@@ -42,7 +42,7 @@ _MOST_REQUESTS = 20_000_000
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a checkpoint found: the undisturbed seconds by then, and the half-width of each target's figure."""
+    """What a checkpoint found: the seconds that counted by then, and the half-width of each target's figure."""
 
     passed_s: float
     half_widths: tuple[float | None, ...]
@@ -152,10 +152,12 @@ class Watch:
         if not self.plan.targets or now_ns < self._check_at_ns:
             return
         began_ns = time.perf_counter_ns()
-        self.reached = reached(self.samples(self.cuts[-1].counts), self.plan)
+        samples = self.samples(self.cuts[-1].counts)
+        self.reached = reached(samples, self.plan)
+        counted_ns = sum(int(samples.end_ns[after - 1]) - opened_ns for _, after, opened_ns in samples.segments())
         cost_s = (time.perf_counter_ns() - began_ns) / NS_PER_S
-        passed_s, _ = self._clean(now_ns, self.cuts[-1].counts)
-        self._looks_at.append(Look(passed_s, tuple(each.half_width for each in self.reached)))
+        passed_s = (now_ns - self.cuts[self.opened].at_ns) / NS_PER_S
+        self._looks_at.append(Look(counted_ns / NS_PER_S, tuple(each.half_width for each in self.reached)))
         self._checked_ns = now_ns
         self._check_at_ns = now_ns + int(max(_FURTHER * passed_s, _LEAST_S, _COST * cost_s) * NS_PER_S)
 
