@@ -1,11 +1,19 @@
 """What tests share: a cache and a data folder of their own, and a small model of several input types."""
 
 import os
+import signal
 
 import onnx
 import pytest
 
 from speedsheet.testing.contract import example_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_heard():
+    """Tests send signals; a run that was started in the background would hand down that they are ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
