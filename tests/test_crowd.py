@@ -20,6 +20,7 @@ from speedsheet.bench.crowd import processes_for
 from speedsheet.bench.judge import Verdict, worst
 from speedsheet.bench.ruler import near_floor
 from speedsheet.bench.sheet import measure_sheet
+from speedsheet.core.errors import RowFailed
 from speedsheet.core.measurement import Floor, Gate, Latency, Measurement, Throughput
 from speedsheet.core.request import RowRequest
 from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
@@ -164,13 +165,13 @@ def test_merged_samples_are_one_loop_in_which_all_clients_are_busy(parts):
     assert whole.open_ns == max(part.open_ns for part in parts)
     busy = min(whole.end_ns[whole.client == client].max() for client in range(clients))
     assert whole.open_ns < whole.close_ns
-    if np.count_nonzero(whole.window) > clients:  # else one round is measured in any case
-        assert whole.close_ns <= busy
+    assert whole.close_ns <= busy
     assert np.count_nonzero(whole.window) % clients == 0
+    assert whole.window.any()
     inside = (whole.end_ns > whole.open_ns) & (whole.end_ns <= whole.close_ns)
     assert np.all(whole.window <= inside)
     assert len(whole.windows) == 1
-    assert whole.steady is True
+    assert whole.steady is None
     assert {(start, end, slot) for start, end, slot in zip(whole.start_ns, whole.end_ns, whole.slot, strict=True)} == {
         triple for part in parts for triple in zip(part.start_ns, part.end_ns, part.slot, strict=True)
     }
@@ -186,7 +187,26 @@ def test_what_one_process_saw_disturbed_is_flagged_for_all():
         inside = (whole.end_ns > opened_ns) & (whole.end_ns <= closed_ns)
         assert np.all(whole.phase[inside] == FLAGGED)
         assert whole.window.any()
-    assert merged([calm, replace(disturbed, steady=False)], 4).steady is False
+
+
+def test_the_window_opens_where_all_together_are_steady():
+    """A slow start of one process is not measured, though the process that cut the run did not see it."""
+    calm = samples_of(1, 3000, 0, 50, [()] * 12)
+    late = samples_of(1, 3000, 3, 50, [()] * 12)
+    slow = np.arange(late.end_ns.size) < 700
+    late = replace(late, start_ns=np.where(slow, late.start_ns - 100, late.start_ns))
+    whole = merged([calm, late], 2)
+    assert whole.steady is True
+    assert whole.open_ns >= late.end_ns[700]
+    assert merged([calm, samples_of(1, 3000, 3, 50)], 2).open_ns < late.end_ns[700]
+    creeping = replace(calm, start_ns=calm.end_ns - 40 - np.arange(calm.end_ns.size) // 10)
+    assert merged([creeping, late], 2).steady is False
+
+
+def test_processes_that_never_ran_at_once_fail_the_row():
+    """What was not measured at the same time is no crowd."""
+    with pytest.raises(RowFailed, match="the clients of 2 processes were never busy at once; measure longer"):
+        merged([samples_of(1, 20, 0, 50), samples_of(1, 20, 100_000, 50)], 2)
 
 
 def test_windows_are_counted_once_and_hold_the_median_of_all():

@@ -56,7 +56,7 @@ def moved(samples: Samples, row: Measurement, processes: int) -> Finding:
 
 
 def crowded(job: Mapping[str, Any], processes: int, first: Taken, say: Say) -> Taken:
-    """Offer the load of a job from several processes at once, for as long as `first` was measured in one.
+    """Offer the load of a job from several processes at once, for as long as it was offered for `first` from one.
 
     The first process that fails fails the row.
     """
@@ -92,14 +92,15 @@ def _shares(job: Mapping[str, Any], processes: int, first: Taken, folder: str) -
     """Divide clients and cores, both as evenly as they go."""
     clients = _divided(range(int(job["setup"]["thread_num"])), processes)
     cpus = _divided(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [], processes)
-    window_s = (first.samples.close_ns - first.samples.open_ns) / NS_PER_S
+    offered_s = (first.samples.close_ns - int(first.samples.start_ns.min())) / NS_PER_S
+    # each would find its own time to open and to stop: all go on for as long as one did, and are looked at together
+    plan = {"window_s": offered_s, "targets": [], "steady_within_s": 0.0, "again_s": 0.0, "rounds": 0}
     for part in range(processes):
         mine = {"thread_num": len(clients[part])}
         yield {
             **job,
             "setup": {**job["setup"], **mine, "cores": max(1, job["setup"]["cores"] // processes)},
-            # all go on for as long as one did: each would find its own time to stop
-            "plan": {**job["plan"], **mine, "window_s": window_s, "targets": []},
+            "plan": {**job["plan"], **mine, **plan},
             "client_processes": processes, "cpus": cpus[part], "part": part, "into": folder,
         }  # fmt: skip
 

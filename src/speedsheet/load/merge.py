@@ -9,38 +9,51 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speedsheet.core.errors import RowFailed
 from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
+from speedsheet.load.watch import least_varied
+from speedsheet.stats.steady import LEAST_WINDOWS, steady_from
 
 
 def merged(parts: Sequence[Samples], thread_num: int) -> Samples:
     """Return all requests of `parts` in order of completion, clients numbered through.
 
-    The measured window opens when the last part's does, and closes on the completion that ends the last whole round
-    (of `thread_num` completions) while every client of every part is busy. The run is cut as the first part's was;
-    what any part saw disturbed is flagged for all, unless nothing else would be left.
+    The run is cut as the first part's was; what any part saw disturbed is flagged for all, unless nothing else would
+    be left. The measured window opens on the completion by which all parts have opened theirs, or later, where the
+    windows become steady; it closes on the completion that ends the last whole round (of `thread_num` completions)
+    while every client of every part is busy. Raises RowFailed where they never were at once.
     """
     columns = _columns(parts)
-    end_ns: NDArray[np.int64] = columns["end_ns"]
-    open_ns = max(part.open_ns for part in parts)
-    first, busy = np.searchsorted(end_ns, [open_ns, min(map(_busy_until_ns, parts))], "right").tolist()
-    after = min(first + max((busy - first) // thread_num, 1) * thread_num, end_ns.size)
+    start_ns, end_ns = columns["start_ns"], columns["end_ns"]
+    opened_ns, busy_ns = max(part.open_ns for part in parts), min(map(_busy_until_ns, parts))
+    windows = [_seen_by_all(window, parts, end_ns, start_ns) for window in parts[0].windows]
+    open_ns, steady = _steady([each for each in windows if opened_ns <= each.opened_ns < busy_ns], opened_ns)
+    first, busy = np.searchsorted(end_ns, [open_ns, busy_ns], "right").tolist()
+    after = first + (busy - first) // thread_num * thread_num
+    if after <= first:
+        raise RowFailed(f"the clients of {len(parts)} processes were never busy at once", do="measure longer (--time)")
     phase = np.full(end_ns.size, WINDOW, np.int8)
     phase[:first], phase[after:] = WARMUP, AFTER
-    windows = [_seen_by_all(window, parts, end_ns, columns["start_ns"]) for window in parts[0].windows]
     flagged = np.zeros(end_ns.size, np.bool_)
     for window in windows:
         flagged |= _within(window, end_ns) & bool(window.flags)
     if not flagged[first:after].all():  # then nothing else is left to measure by
         phase[flagged & (phase == WINDOW)] = FLAGGED
     columns["phase"] = phase
-    states = {part.steady for part in parts}
-    return Samples(
-        **columns,
-        open_ns=open_ns,
-        close_ns=int(end_ns[after - 1]),
-        windows=tuple(windows),
-        steady=False if False in states else None if None in states else True,
-    )
+    close_ns = int(end_ns[after - 1])
+    return Samples(**columns, open_ns=open_ns, close_ns=close_ns, windows=tuple(windows), steady=steady)
+
+
+def _steady(windows: Sequence[Window], opened_ns: int) -> tuple[int, bool | None]:
+    """Return from when on the windows' medians are steady, and whether they are; null where there are too few."""
+    calm = [window for window in windows if not window.flags]
+    calm = calm if len(calm) > LEAST_WINDOWS else list(windows)
+    medians = np.array([window.median_ns for window in calm])
+    found = steady_from(medians)
+    if found.verdict == "unknown":
+        return opened_ns, None
+    first = least_varied(medians) if found.first is None else found.first
+    return calm[first].opened_ns, found.verdict == "steady"
 
 
 def _columns(parts: Sequence[Samples]) -> dict[str, NDArray[Any]]:
