@@ -73,6 +73,7 @@ def test_same_against_same_has_a_ratio_with_its_interval_and_a_verdict(same):
         assert row.throughput_samples_per_s.low <= row.throughput_samples_per_s.value
         assert row.latency_ms.p50 is not None
         assert row.processes == 6
+        assert row.floor.p50_us > 0
     assert not workers()
 
 

@@ -6,14 +6,16 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from speedsheet.bench.labelled import Labelled
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.plan import Reached, Target
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays, InputSpec, Limit
+
+if TYPE_CHECKING:
+    from speedsheet.bench.labelled import Labelled
 
 
 class Say(Protocol):
@@ -79,10 +81,17 @@ class Prepared:
             name: Artifact(**{**data[name], "folder": Path(data[name]["folder"])}) for name in ("artifact", "right")
         }
         limits = {precision: Limit(**limit) for precision, limit in data["limits"].items()}
-        labelled = data["labelled"] and Labelled.from_json(data["labelled"])
+        labelled = _labelled(data["labelled"]) if data["labelled"] else None
         changed = {"limits": limits, "folder": Path(data["folder"]), "labelled": labelled}
         tuples = {name: tuple(data[name]) for name in ("inputs", "outputs")}
         return cls(**{**data, **artifacts, **changed, **tuples})
+
+
+def _labelled(data: Mapping[str, Any]) -> Labelled:
+    """Read a labelled set; what that imports would double the time in which a worker without one starts."""
+    from speedsheet.bench.labelled import Labelled
+
+    return Labelled.from_json(data)
 
 
 def request_to_json(request: RowRequest) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from speedsheet.bench.match import SIDES, Match, SideFailed
 from speedsheet.bench.reference import judge_version
 from speedsheet.bench.row import Desk, Ready, asked_row, readied
+from speedsheet.bench.ruler import near_floor
 from speedsheet.bench.sheet import check
 from speedsheet.bench.sides import named
 from speedsheet.core.comparison import Comparison, Design, Ratios, Side
@@ -145,7 +146,7 @@ def _side(match: Match, side: Side) -> Measurement:
     times = {key: median(one[key] for one in told) for key in ("load_ms", "compile_ms", "first_inference_ms")}
     residual = 1 - (throughput.value or 0) * (mean.value or 0) / 1000 / (row.batch_size * row.thread_num)
     findings = {finding["code"]: Finding(**finding) for one in told for finding in one["findings"]}
-    return replace(
+    row = replace(
         row, **first, **times,
         peak_rss_mb=max(one["peak_rss_mb"] for one in told), gate=Gate(**told[-1]["gate"]),
         throughput_samples_per_s=Throughput(throughput.value, throughput.low, throughput.high),
@@ -153,6 +154,7 @@ def _side(match: Match, side: Side) -> Measurement:
         requests=sum(block.requests for block in blocks), processes=len(told),
         wall_s=sum(block.close_ns - block.open_ns for block in blocks) / NS_PER_S, little_residual=residual,
     ).noting(*findings.values())  # fmt: skip
+    return row.noting(*near_floor(row))
 
 
 def _alike(a: Measurement, b: Measurement) -> tuple[Finding, ...]:

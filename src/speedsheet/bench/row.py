@@ -115,6 +115,7 @@ def readied(request: RowRequest, desk: Desk, tell: Tell) -> Ready:
     conditions = _conditions(request, prepared, engines)
     choice = _chosen(request, prepared, _setups(request, row, engines), row, _Bench(work, desk, conditions))
     row = _with_choice(row.noting(*_free(choice.candidate, prepared)), choice, request, prepared)
+    row = replace(row, floor=floor_at(row.thread_num, work))
     return Ready(row, _job(request, prepared, choice.candidate, row, planned(request, prepared)), conditions)
 
 
