@@ -111,7 +111,8 @@ def main() -> None:
         if part in PARTS:
             counted(PARTS[part], given.count or PARTS[part].count, fresh=given.fresh)
         elif part == "interference":
-            subprocess.run([sys.executable, str(_HERE / "benchmarks/interference.py"), "--trust"], check=True)
+            runs = ["--runs", str(given.count)] if given.count else []
+            subprocess.run([sys.executable, str(_HERE / "benchmarks/interference.py"), "--trust", *runs], check=True)
         elif part == "simulated":
             print("\n".join(simulated()))
     if not given.parts or "report" in given.parts:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -216,6 +218,17 @@ def test_a_real_ctrl_c_does_the_same(small_model, tmp_path):
     found = against(asking(small_model), asking(small_model), tmp_path, design=Design(60, 1, 0.02), listen=begin)
     assert found.status == "interrupted"
     assert not workers()
+
+
+def test_a_killed_comparison_leaves_no_worker_behind_not_even_a_stopped_one(small_model, tmp_path):
+    """When the process that listens is killed, both sides go with it, the one that waits included."""
+    command = [sys.executable, "-m", "speedsheet", "compare", "--live", f"{small_model}@{NULL},threads=1", "@"]
+    with subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE) as comparing:
+        assert any(b"start 1 of" in line for line in comparing.stderr)
+        sides = psutil.Process(comparing.pid).children()
+        assert len(sides) == 2
+        comparing.kill()
+    assert psutil.wait_procs(sides, timeout=20)[1] == []
 
 
 def match_with(log_ratios, target):
