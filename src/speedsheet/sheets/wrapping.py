@@ -34,7 +34,7 @@ def _pieces(text: str, most: int) -> Iterator[str]:
         piece = match[0]
         while cell_len(piece) > most:
             head = piece[:most]
-            while cell_len(head) > most:
+            while cell_len(head) > most or (len(head) > 1 and piece[len(head)] in _CLOSING):
                 head = head[:-1]
             yield head
             piece = piece[len(head) :]
