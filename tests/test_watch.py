@@ -287,6 +287,13 @@ def test_nothing_is_offered_for_longer_than_the_plan_allows():
     assert np.count_nonzero(samples.phase == WINDOW) >= 4
 
 
+def test_no_more_requests_are_kept_than_memory_has_room_for():
+    """A call of no length would fill it within minutes."""
+    samples = Machine(noisy(0.005, 0.05), 2).run(planned(2, 100.0, most_requests=1000))
+    assert 1000 <= samples.end_ns.size < 1030
+    assert np.count_nonzero(samples.phase == WINDOW) > 900
+
+
 def test_the_share_that_is_told_never_falls():
     """Not even when a window is flagged and its time counts no more."""
     machine = Machine(noisy(0.005, 0.05), 2, noisy_s=[(2.0, 4.0), (8.0, 9.0)])

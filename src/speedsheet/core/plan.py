@@ -52,7 +52,8 @@ class LoadPlan:
     closes on a completion after `window_s` and at least `requests_per_client` completions of every client, and goes on
     until there are `rounds` completions of every client, enough for an interval, where that ends within
     `rounds_within_s`. It ends earlier where every one of `targets` is met. What was flagged as disturbed is measured
-    again, for `again_s` at most; and after `longest_s` the load ends in any case.
+    again, for `again_s` at most; and after `longest_s`, or `most_requests`, whose columns take gigabytes, the load ends
+    in any case.
     """
 
     thread_num: int
@@ -66,6 +67,7 @@ class LoadPlan:
     steady_within_s: float = 0.0
     again_s: float = 0.0
     longest_s: float | None = None
+    most_requests: int = 20_000_000
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LoadPlan:

@@ -36,8 +36,6 @@ _FURTHER, _LEAST_S, _COST = 0.25, 1.0, 50.0
 #: Steadiness is looked for anew when there are a quarter more windows, and before a run ends; at its end in so many
 #: parts of it, where it was longer than the search.
 _MORE_WINDOWS, _PARTS = 1.25, 64
-#: More requests are not kept: their columns would take gigabytes, and no figure needs them.
-_MOST_REQUESTS = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +162,7 @@ class Watch:
     def _ended(self, now_ns: int, counts: Sequence[int]) -> bool:
         plan = self.plan
         late = plan.longest_s is not None and now_ns - self._began_ns >= plan.longest_s * NS_PER_S
-        if late or sum(counts) >= _MOST_REQUESTS:
+        if late or sum(counts) >= plan.most_requests:
             return all(now > then for now, then in zip(counts, self.cuts[0].counts, strict=True))
         sought = plan.steady_within_s > 0 and not self._settled
         if known(self._looks_at, [target.half_width for target in plan.targets]) and not (sought and not self.steady):
