@@ -71,9 +71,9 @@ def test_slow_requests_get_their_three_per_client():
 def test_the_window_goes_on_to_enough_rounds_where_they_fit():
     """At the pace until now five rounds end in time, or they do not and the round in hand is the last."""
     quick = LoadPlan(4, 3.0, requests_per_client=1, rounds=5, rounds_within_s=15.0)
-    assert completions_to_stop(quick, served=5, passed_s=3.0) == 20
-    assert completions_to_stop(quick, served=4, passed_s=3.5) == 8
-    assert completions_to_stop(quick, served=400, passed_s=3.0) == 404
+    assert completions_to_stop(quick, served=5, served_s=3.0) == 20
+    assert completions_to_stop(quick, served=4, served_s=3.5) == 8
+    assert completions_to_stop(quick, served=400, served_s=3.0) == 404
     samples = drive(LoadPlan(2, 0.05, requests_per_client=1, rounds=5, rounds_within_s=5.0), [[napping(0.04)] * 8] * 2)
     assert np.count_nonzero(samples.phase == WINDOW) >= 10
 

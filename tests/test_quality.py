@@ -195,7 +195,12 @@ START = 10**15
         ({2, 3}, 12, 2, "2 of 12 windows were disturbed (others_cpu_cores 2) and are left out; as many were measured"),
         ({2, 3}, 11, 1, "1 were measured again: end other work"),
         ({2, 3}, 10, 0, "there was no time to replace them: end other work"),
-        (set(range(10)), 10, 0, "all 10 windows were disturbed (others_cpu_cores 10), and the figures are of them"),
+        (
+            set(range(10)),
+            10,
+            0,
+            "all 10 windows were disturbed (others_cpu_cores 10), and the figures are of all there is",
+        ),
     ],
 )
 def test_the_ledger_says_what_was_left_out_and_what_came_in_its_place(flagged, window_s, remeasured, words):

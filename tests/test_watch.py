@@ -153,7 +153,8 @@ def test_a_change_late_in_a_long_run_is_seen():
 
 
 @pytest.mark.parametrize(
-    ("clients", "round_s", "rounds"), [(16, 4.0, 1), (16, 2.9, 5), (8, 1.7, 5), (12, 0.5, 6), (1, 0.01, 300)]
+    ("clients", "round_s", "rounds"),
+    [(16, 14.0, 2), (16, 4.0, 2), (16, 2.9, 5), (8, 1.7, 5), (12, 0.5, 7), (1, 0.01, 300)],
 )
 def test_a_quick_row_is_no_longer_for_the_search(clients, round_s, rounds):
     """Three seconds, longer where five rounds end within fifteen; whether it had settled stays unknown."""
@@ -164,8 +165,9 @@ def test_a_quick_row_is_no_longer_for_the_search(clients, round_s, rounds):
     samples = machine.run(plan)
     assert samples.steady is None
     assert samples.open_ns == samples.windows[0].opened_ns
-    assert machine.stopped_s <= max(15.0, 3.0 + round_s) + round_s * 1.1 + 0.2
-    assert np.count_nonzero(samples.phase == WINDOW) >= rounds * clients
+    counted = np.count_nonzero(samples.phase == WINDOW) / clients
+    assert rounds <= counted <= rounds * 1.05 + 0.5
+    assert machine.stopped_s <= round_s * (counted + 1) * 1.02 + 0.1  # the first request of each client is warm-up
 
 
 def test_a_target_ends_the_window_when_it_is_met():

@@ -106,7 +106,8 @@ def _disturbed(found: Interference) -> Iterator[Finding]:
         return
     signals = ", ".join(f"{name} {count}" for name, count in found.by_signal.items())
     if found.flagged == found.windows:
-        what = f"all {found.windows} windows were disturbed ({signals}), and the figures are of them"
+        which = f"all {found.windows} windows were" if found.windows > 1 else "the only window was"
+        what = f"{which} disturbed ({signals}), and the figures are of all there is"
         yield Finding("interference", f"{what}; end other work on this machine and measure again")
         return
     what = f"{found.flagged} of {found.windows} windows were disturbed ({signals}) and are left out"

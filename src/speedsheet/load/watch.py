@@ -114,7 +114,6 @@ class Watch:
         self._signals.append(self.host.between(before.reading, cut.reading))
         self._flagged = [bool(names) for names in flags(self._signals, self.host.cores)]
         self.cuts.append(cut)
-        self._enough = 0
         self._seek(now_ns)
         self._check(now_ns)
 
@@ -171,8 +170,11 @@ class Watch:
             return False
         passed_s, served = self._clean(now_ns, counts)
         if passed_s < plan.window_s or min(served) < plan.requests_per_client:
+            self._enough = 0
             return False
-        self._enough = self._enough or completions_to_stop(plan, sum(served), passed_s)
+        if not self._enough:  # the pace is that of what has completed: clients that keep step do so in bursts
+            last_ns = max(log.end(count - 1) for log, count in zip(self.logs, counts, strict=True))
+            self._enough = completions_to_stop(plan, sum(served), passed_s - (now_ns - last_ns) / NS_PER_S)
         return sum(served) >= self._enough
 
     def _clean(self, now_ns: int, counts: Sequence[int]) -> tuple[float, list[int]]:
@@ -247,13 +249,13 @@ def known(looks: Sequence[Look], targets: Sequence[float]) -> bool:
     return True
 
 
-def completions_to_stop(plan: LoadPlan, served: int, passed_s: float) -> int:
-    """Return how many completions end the window, once its time has passed with `served` of them.
+def completions_to_stop(plan: LoadPlan, served: int, served_s: float) -> int:
+    """Return how many completions end the window, once its time has passed with `served` of them in `served_s`.
 
     The round in hand is finished; and the plan's rounds are, where they end in time at the pace until now.
     """
     rounds = served / plan.thread_num
-    fits = passed_s / rounds * plan.rounds <= plan.rounds_within_s
+    fits = served_s / rounds * plan.rounds <= plan.rounds_within_s
     return max(int(rounds) + 1, plan.rounds if fits else 0) * plan.thread_num
 
 
