@@ -194,7 +194,7 @@ def test_ctrl_c_ends_with_what_there_is_and_no_verdict(small_model, tmp_path):
     """Whoever stops when he likes what he sees gets the ratio so far, and no verdict; nothing is left behind."""
 
     def interrupt(progress):
-        if "start 2" in progress.stage and progress.done > 1 / 3:
+        if "start 2" in progress.label and progress.done > 1 / 3:
             raise KeyboardInterrupt
 
     found = against(asking(small_model), asking(small_model), tmp_path, design=Design(3, 1, 0.02), listen=interrupt)
@@ -212,7 +212,7 @@ def test_a_real_ctrl_c_does_the_same(small_model, tmp_path):
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
 
     def begin(progress):
-        if progress.stage.startswith("start 1") and progress.done:
+        if progress.label.startswith("start 1") and progress.done:
             timer.start()
 
     found = against(asking(small_model), asking(small_model), tmp_path, design=Design(60, 1, 0.02), listen=begin)

@@ -130,9 +130,10 @@ def _progress(match: Match, blank: Comparison, done: float, left_s: float | None
     so_far = ""
     if known.value is not None:
         span = f" ({known.low:.3g} to {known.high:.3g})" if known.low and known.high else ""
-        so_far = f", B / A {known.value:.3g}{span} so far"
-    start = f"start {match.finished + 1} of {match.generations}{so_far}" if match.design else "starting both sides"
-    return Progress(0, 0, " against ".join(blank.names), start, done, left_s)
+        so_far = f"B / A {known.value:.3g}{span} so far"
+    of = f" of {match.generations}" if match.design else ""
+    names = "A against A" if blank.same else f"A is {blank.names[0]}, B is {blank.names[1]}"
+    return Progress(0, 0, f"start {match.finished + 1}{of}", so_far or names, done, left_s)
 
 
 def _side(match: Match, side: Side) -> Measurement:

@@ -23,9 +23,20 @@ if TYPE_CHECKING:
     from speedsheet.core.comparison import Comparison
 
 _INTERRUPTED = 130
+_HELP = """Say whether B is faster than A, by how much, and how sure that is.
+
+A and B are models, and behind an @ what is particular: an engine, a precision, or KEY=VALUE (engine, device, precision,
+batch, threads; any other key is a setting of the engine). B without a model is A with that changed.
+
+\b
+  speedsheet compare --live resnet50@openvino,fp32 @bf16
+  speedsheet compare --live resnet50@openvino @onnxruntime
+  speedsheet compare --live old.onnx new.onnx --batch 1
+  speedsheet compare --live bert_128@openvino @NUM_STREAMS=1
+"""
 
 
-@click.command("compare")
+@click.command("compare", help=_HELP)
 @click.argument("sides", metavar="A B", nargs=-1)
 @click.option("--live", is_flag=True, help="Measure both sides now, in turn.")
 @click.option("--time", "time_s", type=DURATION, default=60.0, metavar="60s", help="Measuring in all; 60s by default.")
@@ -50,17 +61,7 @@ _INTERRUPTED = 130
 @click.option("--json", "as_json", is_flag=True, help="Nothing but JSON on standard output.")
 @DEBUG
 def verb(sides: tuple[str, ...], live: bool, **given: Any) -> int:
-    r"""Say whether B is faster than A, by how much, and how sure that is.
-
-    A and B are models, and behind an @ what is particular: an engine, a precision, or KEY=VALUE (engine, device,
-    precision, batch, threads; any other key is a setting of the engine). B without a model is A with that changed.
-
-    \b
-      speedsheet compare --live resnet50@openvino,fp32 @bf16
-      speedsheet compare --live resnet50@openvino @onnxruntime --batch 1 --threads 1
-      speedsheet compare --live old.onnx new.onnx
-      speedsheet compare --live bert_128@openvino @NUM_STREAMS=1
-    """
+    """Read the sides, measure, print."""
     from speedsheet.cli.sides import EXAMPLE
     from speedsheet.core.errors import UsageError
 

@@ -145,10 +145,11 @@ def _described(row: Measurement) -> Iterator[str]:
     yield clean(model)
     if row.engine:
         yield clean(" ".join(part for part in (row.engine, row.engine_version, row.device) if part))
-    yield f"batch {row.batch_size}, {row.thread_num} client{'s' if row.thread_num > 1 else ''}"
+    if row.artifact_sha256:  # prepared: until then its batch is not known
+        yield f"batch {row.batch_size}, {row.thread_num} client{'s' if row.thread_num > 1 else ''}"
     yield executed(row, ENGLISH) or row.precision
-    if row.status != "ok" and row.error:
-        yield f"{row.status}: {clean(row.error)}"
+    if row.status != "ok":
+        yield row.status
     elif row.gate.passed is not None:
         yield f"gate {verdict(row.gate, ENGLISH)}"
 
