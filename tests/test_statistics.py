@@ -116,3 +116,19 @@ def test_estimates_scale_with_the_batch_and_stay_inside_their_interval(thread_nu
     if low is not None:
         assert low <= one.throughput_samples_per_s.value <= high
         assert one.latency_ms.low <= one.latency_ms.mean <= one.latency_ms.high
+
+
+@pytest.mark.parametrize("requests", [1, 5, 15, 16, 17])
+def test_less_than_a_round_is_a_figure_without_an_interval(requests):
+    """However few requests were served undisturbed, the figures are theirs, and say how much longer it takes."""
+    end_ns = (10**9 + np.arange(1, requests + 1) * 10**6).astype(np.int64)
+    samples = Samples(
+        client=(np.arange(requests) % 16).astype(np.int32), slot=np.zeros(requests, np.int32),
+        scheduled_ns=end_ns - 16 * 10**6, start_ns=end_ns - 16 * 10**6, end_ns=end_ns,
+        phase=np.ones(requests, np.int8), failed=np.zeros(requests, np.bool_),
+        open_ns=10**9, close_ns=int(end_ns[-1]),
+    )  # fmt: skip
+    found = estimate(samples, batch_size=2, thread_num=16)
+    assert found.throughput_samples_per_s.value == pytest.approx(2000)
+    assert found.throughput_samples_per_s.low is None
+    assert "no_interval" in [finding.code for finding in found.findings]

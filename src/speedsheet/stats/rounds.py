@@ -41,7 +41,7 @@ class Rounds:
         """
         length = max(-(-self.count // MOST_BINS), 1)
         used = in_rounds[self.count % length :]
-        means: NDArray[np.float64] = used.reshape(self.count // length, -1).mean(axis=1)
+        means: NDArray[np.float64] = used.reshape(self.count // length, length * in_rounds.shape[1]).mean(axis=1)
         return means
 
 
