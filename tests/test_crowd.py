@@ -65,8 +65,8 @@ def test_clients_too_fast_for_one_process_are_moved_and_the_row_says_so(engine, 
     assert row.gate.passed
     assert row.floor == SLOW_RULER
     samples = records.samples(Path(row.record))
-    window = samples.client[samples.window]
-    assert set(window.tolist()) == {0, 1, 2, 3}
+    whole = samples.with_flagged()  # on a busy machine what is not flagged may be short
+    assert set(samples.client[whole.window].tolist()) == {0, 1, 2, 3}
     assert samples.window.sum() % 4 == 0
     assert np.all(np.diff(samples.end_ns) >= 0)
     assert samples.open_ns < samples.close_ns
