@@ -4,7 +4,7 @@ Requests of one run are not independent: on a shared host the interval of the i.
 So the undisturbed parts of the window are cut into rounds of `thread_num` completions, and each figure is the mean of a
 series over rounds whose uncertainty is estimated with its autocorrelation (`longrun`): throughput of their durations,
 mean latency of their latencies, a percentile of the share of their requests above it (`percentiles`).
-`docs/coverage.md` shows how often these intervals hold.
+`testing/coverage.py` counts how often these intervals hold.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def supported(quantile: float, requests: int, independent: float, degrees: float
 
     What lies above a percentile comes in clusters where requests are correlated. Then one and a half of them went into
     where the percentile lies, and the error of the share, with its `degrees`, is itself less well known: by as many
-    degrees as there are independent ones above. Both constants were chosen by simulation (`docs/coverage.md`).
+    degrees as there are independent ones above. Both constants were chosen by simulation (`testing/coverage.py`).
     """
     rare = min(quantile, 1 - quantile)
     doubt = (t_of(degrees) / _Z) ** 2
