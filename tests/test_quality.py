@@ -100,6 +100,21 @@ def test_a_target_below_the_noise_ends_within_the_budget(small_model, tmp_path):
     assert any(text.startswith("throughput ") and "not to ±0.0001 %" in text for text in wide)
 
 
+def test_a_budget_goes_to_the_row_that_needs_it(small_model, tmp_path):
+    """What is known well enough is measured once; what is not gets the time that is left, and ends within it."""
+    loose = asking(small_model, "faulty:PICKY", window_s=1.0, targets=(Target(0.9),))
+    tight = replace(loose, targets=(Target(1e-6),), seed=1)
+    began = time.monotonic()
+    easy, hard = measured(loose, tight, store=tmp_path / "store", budget_s=16.0, refine=True)
+    assert time.monotonic() - began < 16
+    assert (easy.status, hard.status) == ("ok", "ok"), (easy.error, hard.error)
+    assert easy.wall_s < hard.wall_s
+    assert "wide_interval" in codes(hard)
+    kept = [record.measurement.targets[0].target for record in records.listed(tmp_path / "store").records]
+    assert kept.count(0.9) == 1
+    assert kept.count(1e-6) == 2
+
+
 def test_several_processes_are_pooled_and_all_kept(small_model, tmp_path):
     """Each is fresh and measured alone; the record has the requests of all, and which process each was of."""
     request = asking(small_model, "faulty:PICKY", window_s=0.5, processes=3)

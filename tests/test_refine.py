@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from speedsheet.bench.refine import needed_s, reached, refined
+from speedsheet.bench.refine import around_s, needed_s, reached, refined
 from speedsheet.bench.sheet import compared
 from speedsheet.core.measurement import Measurement, Throughput
 from speedsheet.core.plan import Reached
@@ -54,10 +54,18 @@ def test_what_is_left_goes_to_a_row_that_comes_nearer():
     """A row that cannot reach its target in the budget is known better all the same, and not for a few seconds more."""
     machine = Machine({0: 0.5 * 10**0.5}, budget_s=70)
     done = refined({0: wide(0.5)}, machine.left_s, machine)
-    assert machine.calls == [(0, 60)]
+    assert machine.calls == [(0, 65)]
     assert done[0].targets[0].half_width < 0.25
-    machine = Machine({0: 0.5 * 10**0.5}, budget_s=21)
+    machine = Machine({0: 0.5 * 10**0.5}, budget_s=19)
     assert refined({0: wide(0.5)}, machine.left_s, machine) == {0: wide(0.5)}
+
+
+def test_loading_is_counted():
+    """A model that takes half a minute to load is not measured again in ten seconds."""
+    slow = replace(wide(0.06), load_ms=25_000.0, first_inference_ms=5_000.0)
+    assert around_s(slow) == pytest.approx(35)
+    machine = Machine({0: 0.1}, budget_s=30)
+    assert refined({0: slow}, machine.left_s, machine) == {0: slow}
 
 
 def test_noise_that_no_window_averages_out_ends_after_two_attempts():

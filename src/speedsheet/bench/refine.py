@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 
 from speedsheet.core.measurement import Measurement
 
+_MS_PER_S = 1000
+
 #: A row that missed twice is left: its noise is then not of a kind that a longer window averages out.
 _ATTEMPTS = 2
 _MARGIN = 1.3
 _ROUNDS = 12
-#: Loading, warming up and judging, beside the window.
-_AROUND_S = 10.0
+#: Starting a process, warming up and judging, beside loading and the window.
+_AROUND_S = 5.0
 #: What is left of a budget goes to a row that cannot reach its targets in it, where it is so much longer than before.
 _WORTH = 1.5
 
@@ -36,18 +38,18 @@ def refined(
         if row.status == "ok" and (reached(row) or (row.wall_s or 0.0) >= (best[index].wall_s or 0.0)):
             best[index] = row
 
-    def cheapest(least_s: float) -> tuple[int, float] | None:
+    def cheapest() -> tuple[int, float] | None:
         open_rows = [index for index, row in best.items() if not reached(row) and tried[index] < _ATTEMPTS]
         windows = [(needed_s(best[index]) * _MARGIN, index) for index in open_rows]
         if not windows:
             return None
         window_s, index = min(windows)
-        return (index, window_s) if window_s + least_s <= left_s() else None
+        return (index, window_s) if window_s + around_s(best[index]) <= left_s() else None
 
-    while (chosen := cheapest(_AROUND_S)) is not None:
+    while (chosen := cheapest()) is not None:
         again(*chosen)
     for _, index in sorted((needed_s(row), index) for index, row in best.items() if not reached(row)):
-        window_s = left_s() - _AROUND_S
+        window_s = left_s() - around_s(best[index])
         if tried[index] < _ATTEMPTS and window_s >= _WORTH * (best[index].wall_s or 1.0):
             again(index, window_s)
     return best
@@ -56,6 +58,11 @@ def refined(
 def reached(row: Measurement) -> bool:
     """Whether a row is known as well as asked; one that has no number will not be better known."""
     return row.status != "ok" or all(target.met for target in row.targets)
+
+
+def around_s(row: Measurement) -> float:
+    """Return how long measuring a row again takes beside its window."""
+    return _AROUND_S + ((row.load_ms or 0.0) + (row.first_inference_ms or 0.0)) / _MS_PER_S
 
 
 def needed_s(row: Measurement) -> float:
