@@ -223,10 +223,12 @@ def test_a_real_ctrl_c_does_the_same(small_model, tmp_path):
 def test_a_killed_comparison_leaves_no_worker_behind_not_even_a_stopped_one(small_model, tmp_path):
     """When the process that listens is killed, both sides go with it, the one that waits included."""
     command = [sys.executable, "-m", "speedsheet", "compare", "--live", f"{small_model}@{NULL},threads=1", "@"]
-    with subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE) as comparing:
-        assert any(b"start 1 of" in line for line in comparing.stderr)
-        sides = psutil.Process(comparing.pid).children()
-        assert len(sides) == 2
+    with subprocess.Popen(
+        [*command, "--time", "3s", "--out", str(tmp_path / "out")], stderr=subprocess.PIPE
+    ) as comparing:
+        assert any(b"start 2 of" in line for line in comparing.stderr)
+        while len(sides := psutil.Process(comparing.pid).children()) < 2:
+            time.sleep(0.01)
         comparing.kill()
     assert psutil.wait_procs(sides, timeout=20)[1] == []
 
