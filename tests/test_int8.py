@@ -12,7 +12,7 @@ from speedsheet.bench.sheet import measure_sheet
 from speedsheet.convert.data import input_pool
 from speedsheet.convert.own.artifact import own_artifact
 from speedsheet.convert.own.workload import own_workload
-from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise
+from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise, quantised, sums_saturate
 from speedsheet.core.errors import BadInput
 from speedsheet.core.measurement import executed_kinds
 from speedsheet.core.request import RowRequest
@@ -88,6 +88,32 @@ def test_a_model_quantised_elsewhere_is_judged_by_the_one_it_came_from(tmp_path)
     assert right.status == "ok", right.error
     assert executed_kinds(right.precision_executed) == "int8"
     assert wrong.gate.passed is False
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "saturate"),
+    [
+        ("x86_64", ["avx2", "fma"], True),
+        ("x86_64", ["avx2", "avx512f", "avx512_vnni"], False),
+        ("x86_64", ["avx2", "avx_vnni"], False),
+        ("x86_64", [], False),
+        ("aarch64", ["i8mm"], False),
+    ],
+)
+def test_weights_get_seven_bits_where_the_processor_cuts_sums_off(machine, flags, saturate):
+    """Only an x86 processor with AVX2 and without VNNI adds int8 products in 16 bits."""
+    assert sums_saturate({"machine": machine, "cpu_flags": flags}) is saturate
+
+
+@pytest.mark.parametrize("seven_bits", [True, False])
+def test_seven_bits_are_the_upper_half_of_eight(tmp_path, seven_bits):
+    """Weights that may not saturate lie within -64 and 63, so that two products fit 16 bits."""
+    path = conv_net(tmp_path / "net.onnx")
+    feeds = input_pool(own_workload(path).workload, 4, 8, 7)
+    narrow = quantised(onnx.load(path), feeds, seven_bits=seven_bits)
+    weights = [numpy_helper.to_array(one) for one in narrow.graph.initializer if one.data_type == TensorProto.INT8]
+    most = max(int(np.abs(array.astype(int)).max()) for array in weights if array.ndim > 1)
+    assert most <= 64 if seven_bits else most > 100
 
 
 def test_what_is_left_in_floating_point_is_named():
