@@ -27,7 +27,8 @@ def figured(row: Measurement, samples: Samples, plan: LoadPlan, unavailable: Seq
     return replace(
         row, latency_ms=said.latency_ms, throughput_samples_per_s=said.throughput_samples_per_s,
         requests=said.requests, wall_s=said.window_s, little_residual=said.little_residual,
-        effective_n=said.effective_n, tau_s=said.tau_s, coverage_checked=said.coverage_checked,
+        effective_n=said.effective_n, tau_s=said.tau_s,
+        coverage_checked=said.checked(ended=bool(targets) and all(each.met for each in targets)),
         warmup_s=sum(_warmup_ns(part) for part in parts) / len(parts) / NS_PER_S, steady=samples.steady,
         targets=targets, processes=len(parts), interference=disturbed,
         with_flagged=_with_flagged(row, samples, disturbed), samples_per_joule=_per_joule(row, samples),

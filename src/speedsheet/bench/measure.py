@@ -22,6 +22,7 @@ from speedsheet.core.units import NS_PER_S
 from speedsheet.host import energy, signals
 from speedsheet.host.facts import clock_state
 from speedsheet.records.store import seal
+from speedsheet.stats.estimates import ESTIMATOR
 
 
 def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def measure(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
         accuracy, doubts = task_accuracy(took.prepared.labelled, took.session, say)
         row = replace(row, task_accuracy=accuracy).noting(*doubts)
     say("sealing the record", None, None)
-    of_the_run = {"plan": asdict(plan), "complete": _complete(row, samples, plan)}
+    of_the_run = {"plan": asdict(plan), "complete": _complete(row, samples, plan), "estimator": ESTIMATOR}
     conditions = {**job["conditions"], "gate_by_output": verdict.by_output, **of_the_run}
     return seal(Path(job["store"]), row, samples, conditions).to_json()
 

@@ -37,7 +37,7 @@ from speedsheet.core.plan import POOL_BATCHES
 from speedsheet.core.request import AS_IS, RowRequest
 from speedsheet.core.workload import Arrays
 from speedsheet.host.facts import allowed_cores
-from speedsheet.records.places import cache_folder
+from speedsheet.host.places import cache_folder
 
 #: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
 _FORM = 1

@@ -11,7 +11,7 @@ from typing import Any
 
 from speedsheet import __version__
 from speedsheet.host.facts import host_facts
-from speedsheet.records.places import cache_folder
+from speedsheet.host.places import cache_folder
 
 
 def remembered(known: list[Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from speedsheet.core.request import AS_IS, TUNED, RowRequest
 from speedsheet.core.samples import joined
 from speedsheet.host.clocks import tuned
 from speedsheet.host.facts import allowed_cores, host_facts
+from speedsheet.host.places import clocks_file
 from speedsheet.records import store as records
-from speedsheet.records.places import clocks_file
 from speedsheet.stats.estimates import MIN_BATCHES
 
 #: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
@@ -40,6 +40,11 @@ _SOUGHT, _LEAST_SOUGHT_S, _MOST_SOUGHT_S = 2.0, 20.0, 60.0
 _MB = 1_000_000
 #: So many layers are named in a finding.
 _NAMED = 3
+
+#: The conditions that decide whether a row would be measured again; their hash is one more, `request_sha256`.
+DECIDING = (
+    "request", "artifact_sha256", "graph", "inputs_sha256", "labelled_sha256", "engines", "speedsheet", "cpu", "cores",
+)  # fmt: skip
 
 Work = Callable[[str, Mapping[str, Any]], dict[str, Any]]
 
@@ -339,6 +344,7 @@ def _conditions(request: RowRequest, prepared: Prepared, engines: list[EngineInf
         "cpu": host_facts()["cpu"],
         "cores": allowed_cores(),
     }
+    assert tuple(deciding) == DECIDING
     digest = hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
     made = {"input_shapes": dict(prepared.shapes), "quantisation": dict(prepared.quantisation)}
     return {**deciding, "request_sha256": digest, **made}

@@ -42,7 +42,12 @@ def publish(parent: Path, name: Callable[[], str], fill: Callable[[Path], None])
 
 def is_visible(path: Path) -> bool:
     """Whether a folder of a store is one that `publish` finished."""
-    return not path.name.startswith(".") and path.is_dir()
+    return not is_hidden(path.name) and path.is_dir()
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a folder's name is one that a store does not show: of what is not finished, or of the system's own."""
+    return name.startswith(".")
 
 
 def safe_name(text: str, fallback: str, limit: int = 40) -> str:

@@ -4,7 +4,8 @@ Requests of one run are not independent: on a shared host the interval of the i.
 So the undisturbed parts of the window are cut into rounds of `thread_num` completions, and each figure is the mean of a
 series over rounds whose uncertainty is estimated with its autocorrelation (`longrun`): throughput of their durations,
 mean latency of their latencies, a percentile of the share of their requests above it (`percentiles`).
-`testing/coverage.py` counts how often these intervals hold.
+`testing/coverage.py` counts how often these intervals hold, and `checked` says whether a run is of a kind that was
+counted.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from dataclasses import dataclass, field
 from speedsheet.core.measurement import Finding, Latency, Throughput
 from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_MS, NS_PER_S
+from speedsheet.stats.checked import checked
 from speedsheet.stats.figures import Data, Figure
 from speedsheet.stats.longrun import MIN_ROUNDS
 from speedsheet.stats.percentiles import PERCENTILES
 from speedsheet.stats.spread import CONFIDENCE
 
+#: Named on every record, and counts up when the same samples would be estimated otherwise.
+ESTIMATOR = "cosines/1"
 #: Fewer rounds have no interval.
 MIN_BATCHES = MIN_ROUNDS
 LITTLE_LIMIT = 0.02
@@ -43,8 +47,16 @@ class Estimates:
     rounds: int = 0
     effective_n: float | None = None
     tau_s: float | None = None
-    coverage_checked: bool = False
+    clients: int = 1
+    processes: int = 1
     more_s: Mapping[str, float] = field(default_factory=dict)
+
+    def checked(self, *, ended: bool = False) -> bool:
+        """Whether these intervals were counted to hold for such runs; `ended` says that a target ended this one."""
+        return checked(
+            requests=self.requests, rounds=self.rounds, effective_n=self.effective_n, clients=self.clients,
+            processes=self.processes, ended=ended,
+        )  # fmt: skip
 
 
 def estimate(samples: Samples, *, batch_size: int, thread_num: int) -> Estimates:
@@ -69,6 +81,7 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
     assert mean.value is not None
     residual = 1.0 - throughput.value * mean.value / NS_PER_S / thread_num
     figures = {"throughput": throughput, "mean": mean, **percentiles}
+    independent = None if mean.independent is None else min(mean.independent, requests)
     return Estimates(
         throughput_samples_per_s=_throughput(throughput, batch_size),
         latency_ms=_latency(mean, percentiles),
@@ -81,8 +94,10 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
             *_little(residual, requests, thread_num),
         ),
         rounds=data.rounds,
-        effective_n=None if mean.independent is None else min(mean.independent, requests),
-        tau_s=None if mean.independent is None else window_s / min(mean.independent, requests),
+        effective_n=independent,
+        tau_s=None if independent is None else window_s / independent,
+        clients=thread_num,
+        processes=len(data.cuts),
         more_s={name: figure.more_s for name, figure in figures.items() if figure.more_s > 0},
     )
 

@@ -10,27 +10,47 @@ from numpy.typing import NDArray
 
 from speedsheet.core.samples import AFTER, Samples
 from speedsheet.core.units import NS_PER_MS
-from speedsheet.stats.estimates import Estimates, estimate
+from speedsheet.load.watch import Look, known
+from speedsheet.stats.estimates import Estimates, pooled
 from speedsheet.stats.percentiles import PERCENTILES
 from speedsheet.stats.precision import half_width
-from speedsheet.testing.simulated import Process, simulate
+from speedsheet.testing.simulated import Process, scaled, simulate
 
 #: The figures whose intervals are counted.
-QUANTITIES = ("throughput", "mean", "p50", "p90", "p99")
-#: Checkpoints of a stop rule are so far apart.
-_FACTOR = 1.25
+QUANTITIES = ("throughput", "mean", "p50", "p90", "p99", "p99_9")
+#: Of runs that a target ends: the requests of a simulated second, the seconds until the first look and at most, and how
+#: far apart looks are.
+_SECOND, _FIRST_S, _LONGEST_S, _FACTOR = 200, 6, 80, 1.25
 
 Interval = tuple[float, float] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One kind of run: its process, how many clients, how many requests, the share that was flagged as disturbed."""
+    """One kind of run: its process, how many clients, how many requests, the share that was flagged as disturbed.
+
+    Of several worker `processes`, one after the other, each sends that share of the requests, and is faster or slower
+    than the others by a factor whose logarithm has the standard deviation `offset`.
+    """
 
     process: Process
     clients: int
     requests: int
     flagged: float = 0.0
+    processes: int = 1
+    offset: float = 0.0
+
+    def runs(self, seed: int) -> list[Samples]:
+        """Simulate one run: the samples of each worker process."""
+        each = self.requests // self.processes
+        offsets = np.exp(self.offset * np.random.default_rng([seed, self.processes]).standard_normal(self.processes))
+        return [
+            simulate(
+                scaled(self.process, factor), clients=self.clients, requests=each, seed=seed * self.processes + turn,
+                flagged=self.flagged,
+            )
+            for turn, factor in enumerate(offsets.tolist())
+        ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +58,8 @@ class Count:
     """How often the interval of one figure held, of so many `runs`; `printed` had one, the others withheld it.
 
     `high` counts intervals that lay above the truth. `effective_n` is the true one: how many independent requests
-    would spread as little as the figures of these runs do. `checked` runs called themselves `coverage_checked`.
+    would spread as little as the figures of these runs do. `checked` of those with an interval are of the kind that a
+    row calls `coverage_checked`.
     """
 
     runs: int
@@ -83,15 +104,13 @@ def count(cell: Cell, runs: int, seed: int = 0) -> dict[str, Count]:
     outcomes = np.zeros((runs, len(QUANTITIES), 4), np.bool_)  # printed, held, high, checked
     shares = np.zeros((runs, len(QUANTITIES)))
     for run in range(runs):
-        samples = simulate(
-            cell.process, clients=cell.clients, requests=cell.requests, seed=seed + run, flagged=cell.flagged
-        )
-        said = estimate(samples, batch_size=1, thread_num=cell.clients)
+        taken = cell.runs(seed + run)
+        said = pooled(taken, batch_size=1, thread_num=cell.clients)
         for index, found in enumerate(intervals(said)):
             if found is not None:
                 held, high = found[0] <= true[index] <= found[1], found[0] > true[index]
-                outcomes[run, index] = True, held, high, said.coverage_checked
-        shares[run] = _shares(samples.latency_ns, said, true)
+                outcomes[run, index] = True, held, high, said.checked()
+        shares[run] = _shares(np.concatenate([one.latency_ns for one in taken]), said, true)
     effective = _effective(cell, shares)
     totals = outcomes.sum(axis=0)
     checked_held = (outcomes[:, :, 1] & outcomes[:, :, 3]).sum(axis=0)
@@ -118,34 +137,54 @@ def _effective(cell: Cell, shares: NDArray[np.float64]) -> list[float]:
     return spread
 
 
-def count_stopped(
-    cell: Cell, runs: int, *, target: float, quantity: str = "throughput", first: int = 0, seed: int = 0
-) -> tuple[Count, float]:
-    """Count for runs that end at the first checkpoint at which the half-width of `quantity` is at most `target`.
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How often the interval of throughput held in runs that a target ended: `ended` of `runs`, after `requests`.
 
-    Checkpoints begin at `first` requests, by default 20 rounds, and are 1.25 times apart, up to the requests of the
-    cell. Returns the count for the figure stopped on, of the runs that reached the target, and their mean length in
-    requests.
+    `checked` of them are of the kind that a row calls `coverage_checked`.
     """
-    true, index = truth(cell)[QUANTITIES.index(quantity)], QUANTITIES.index(quantity)
-    printed = held = high = 0
-    lengths = []
+
+    process: str
+    clients: int
+    target: float
+    runs: int
+    ended: int
+    requests: float
+    held: int
+    checked: int
+    checked_held: int
+
+
+def count_ended(process: Process, clients: int, target: float, runs: int, seed: int = 0) -> Ended:
+    """Count for runs that end as the product ends them: when throughput's half-width is at most `target`.
+
+    A simulated second is `_SECOND` requests; looks begin after six of them and are a quarter of the run apart.
+    """
+    true, held, checked, both, lengths = process.requests_per_s(clients), 0, 0, 0, []
     for run in range(runs):
-        samples = simulate(cell.process, clients=cell.clients, requests=cell.requests, seed=seed + run)
-        length = first or 20 * cell.clients
-        while length <= cell.requests:
-            part = shortened(samples, length, cell.clients)
-            reached = half_width(part, thread_num=cell.clients, quantity=quantity)
-            if reached is not None and reached <= target:
-                break
-            length = int(length * _FACTOR)
-        else:
+        said = _ended(process, clients, target, seed + run)
+        if said is None:
             continue
-        found = intervals(estimate(part, batch_size=1, thread_num=cell.clients))[index]
+        found = intervals(said)[0]
         assert found is not None
-        printed, held, high = printed + 1, held + (found[0] <= true <= found[1]), high + (found[0] > true)
-        lengths.append(length)
-    return Count(runs, printed, held, high, float("nan"), 0, 0), float(np.mean(lengths)) if lengths else float("nan")
+        holds, inside = found[0] <= true <= found[1], said.checked(ended=True)
+        held, checked, both = held + holds, checked + inside, both + (holds and inside)
+        lengths.append(said.requests)
+    mean = float(np.mean(lengths)) if lengths else float("nan")
+    return Ended(process.name, clients, target, runs, len(lengths), mean, held, checked, both)
+
+
+def _ended(process: Process, clients: int, target: float, seed: int) -> Estimates | None:
+    """Return what a run says when its target ended it; null where that did not happen in its longest time."""
+    whole = simulate(process, clients=clients, requests=_LONGEST_S * _SECOND, seed=seed)
+    requests, looks = _FIRST_S * _SECOND, list[Look]()
+    while requests <= _LONGEST_S * _SECOND:
+        run = shortened(whole, requests, clients)
+        looks.append(Look(requests, (half_width(run, thread_num=clients),)))
+        if known(looks, [target]):
+            return pooled([run], batch_size=1, thread_num=clients)
+        requests = int(requests * _FACTOR)
+    return None
 
 
 def shortened(samples: Samples, requests: int, clients: int) -> Samples:

@@ -7,7 +7,7 @@ send request after request with them and returns `Samples` as `load.drive` would
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import erf, exp, log, sqrt
 
 import numpy as np
@@ -97,6 +97,16 @@ def heavy_tail(alpha: float = 2.5, scale: float = 0.2) -> Process:
         "heavy tail", 1.0, lambda draw, n: _TYPICAL_NS * (1 + scale * draw.pareto(alpha, n)),
         _TYPICAL_NS * (1 + scale / (alpha - 1)),
         lambda latency: 1 - (1 + max(latency / _TYPICAL_NS - 1, 0.0) / scale) ** -alpha,
+    )  # fmt: skip
+
+
+def scaled(process: Process, factor: float) -> Process:
+    """Return a process whose latencies all take `factor` times as long."""
+    if factor == 1.0:
+        return process
+    return replace(
+        process, draw=lambda draw, n: factor * process.draw(draw, n), mean_ns=factor * process.mean_ns,
+        below=lambda latency: process.below(latency / factor),
     )  # fmt: skip
 
 
