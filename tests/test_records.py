@@ -21,8 +21,8 @@ from speedsheet.core.errors import RecordDamaged
 from speedsheet.core.folders import safe_name
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
-from speedsheet.host import cgroup, facts
-from speedsheet.records import places, store
+from speedsheet.host import cgroup, facts, places
+from speedsheet.records import store
 from speedsheet.records.canonical import canonical, plain
 
 OLD = Path(__file__).parent / "records" / "schema-1"

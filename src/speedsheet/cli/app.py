@@ -20,7 +20,22 @@ from speedsheet.cli.seam import Measure
 from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
 
 OK, SOME_FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
-_VERBS = ("sheet", "run", "compare", "check", "twin", "plan", "compile", "models", "engines", "clocks")
+_VERBS = (
+    "sheet",
+    "run",
+    "compare",
+    "guard",
+    "history",
+    "verify",
+    "replay",
+    "check",
+    "twin",
+    "plan",
+    "compile",
+    "models",
+    "engines",
+    "clocks",
+)
 
 
 class _Verbs(click.Group):

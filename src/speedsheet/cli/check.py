@@ -35,8 +35,8 @@ def verb(sheet: str | None, device_name: str | None, map_file: Path | None, word
     from speedsheet.cli import screen
     from speedsheet.cli.check_view import rendered, shipped_list
     from speedsheet.cli.check_words import CHECK_WORDS
+    from speedsheet.host.places import cache_folder
     from speedsheet.published.read import load
-    from speedsheet.records.places import cache_folder
     from speedsheet.twin import device as devices
     from speedsheet.twin.checking import check
 

@@ -79,7 +79,7 @@ def reset(root: Path) -> None:
 
 
 def _kept() -> Path:
-    from speedsheet.records.places import clocks_file
+    from speedsheet.host.places import clocks_file
 
     return clocks_file()
 

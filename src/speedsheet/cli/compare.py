@@ -1,4 +1,4 @@
-"""`speedsheet compare --live A B`: which of two is faster, by how much, and how sure that is."""
+"""`speedsheet compare A B`: which of two is faster, by how much, and how sure that is; of records, or measured now."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from speedsheet.cli.options import (
     DEBUG,
     DURATION,
     INPUT,
+    LANGUAGE,
     PAIR,
     PRECISION,
     SEED,
@@ -21,12 +22,22 @@ from speedsheet.cli.options import (
 
 if TYPE_CHECKING:
     from speedsheet.core.comparison import Comparison
+    from speedsheet.sheets.words import Words
 
 _INTERRUPTED = 130
 _HELP = """Say whether B is faster than A, by how much, and how sure that is.
 
-A and B are models, and behind an @ what is particular: an engine, a precision, or KEY=VALUE (engine, device, precision,
-batch, threads; any other key is a setting of the engine). B without a model is A with that changed.
+A and B are what was measured before: records, runs or sheets, by their folders or files, "latest" for the newest run
+and "latest~1" for the one before it, or a published sheet. What differs between them comes first; no winner is called
+across hosts or clocks unless --across says so.
+
+\b
+  speedsheet compare latest~1 latest
+  speedsheet compare latest stcp920
+
+With --live both are measured now, in turn. A and B are then models, and behind an @ what is particular: an engine, a
+precision, or KEY=VALUE (engine, device, precision, batch, threads; any other key is a setting of the engine). B without
+a model is A with that changed.
 
 \b
   speedsheet compare --live resnet50@openvino,fp32 @bf16
@@ -39,6 +50,7 @@ batch, threads; any other key is a setting of the engine). B without a model is 
 @click.command("compare", help=_HELP)
 @click.argument("sides", metavar="A B", nargs=-1)
 @click.option("--live", is_flag=True, help="Measure both sides now, in turn.")
+@click.option("--across", is_flag=True, help="Of records: call winners across hosts and clocks too.")
 @click.option("--time", "time_s", type=DURATION, default=60.0, metavar="60s", help="Measuring in all; 60s by default.")
 @click.option("--precision-target", "target", type=SHARE, metavar="1%", help="End as soon as the ratio's ± is this.")
 @click.option("--engine", metavar="auto|NAME", help="Engine of both sides; auto takes the best for each.")
@@ -58,16 +70,38 @@ batch, threads; any other key is a setting of the engine). B without a model is 
 @click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
               help="A side that says nothing for so long is ended; 300s by default.")  # fmt: skip
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the comparison is kept.")
+@click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh", help="Of records: the language.")
 @click.option("--json", "as_json", is_flag=True, help="Nothing but JSON on standard output.")
 @DEBUG
-def verb(sides: tuple[str, ...], live: bool, **given: Any) -> int:
-    """Read the sides, measure, print."""
+def verb(sides: tuple[str, ...], live: bool, across: bool, words: Words, **given: Any) -> int:
+    """Read the sides, compare or measure, print."""
+    if live:
+        return _compared(sides, given)
+    return _of_records(sides, across, words, as_json=given["as_json"])
+
+
+def _of_records(sides: tuple[str, ...], across: bool, words: Words, *, as_json: bool) -> int:
+    """Compare what was measured before; the exit code tells of no verdict."""
+    from speedsheet.cli import screen
+    from speedsheet.cli.compare_records import document, rendered
     from speedsheet.cli.sides import EXAMPLE
     from speedsheet.core.errors import UsageError
+    from speedsheet.history.comparing import compare
+    from speedsheet.history.sources import load
+    from speedsheet.host.places import cache_folder
 
-    if not live:
-        raise UsageError("records cannot be compared yet", do=f"measure both sides now: {EXAMPLE}")
-    return _compared(sides, given)
+    if len(sides) != 2:  # noqa: PLR2004  A and B
+        do = f"give two: speedsheet compare latest~1 latest; or measure both now: {EXAMPLE}"
+        raise UsageError(f"a comparison is of two sides, and {len(sides)} are given", do=do)
+    a, b = (load(side, cache_folder()) for side in sides)
+    compared, out = compare(a, b, across=across), screen.output()
+    if not compared.pairs:
+        raise UsageError("no row is in both", where=" and ".join(sides), do="compare runs of the same suite")
+    if as_json:
+        out.write(document(compared))
+    else:
+        out.write(rendered(compared, words, out.line_width, ascii_only=out.ascii_only))
+    return 0
 
 
 def _compared(sides: tuple[str, ...], given: dict[str, Any]) -> int:
@@ -77,7 +111,7 @@ def _compared(sides: tuple[str, ...], given: dict[str, Any]) -> int:
     from speedsheet.cli.sides import read_sides
     from speedsheet.cli.view import view
     from speedsheet.core.request import RowRequest
-    from speedsheet.records.places import data_folder
+    from speedsheet.host.places import data_folder
 
     base = RowRequest(
         "",

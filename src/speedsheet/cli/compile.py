@@ -100,7 +100,7 @@ def compiled_case(
 ) -> Case:  # fmt: skip
     """Compile. Raises UsageError for the device, the model, its shapes or its data."""
     from speedsheet.core.errors import BadInput
-    from speedsheet.records.places import cache_folder
+    from speedsheet.host.places import cache_folder
     from speedsheet.twin.compile import Wish, compiled
     from speedsheet.twin.device import load
     from speedsheet.twin.model import find
@@ -119,7 +119,7 @@ def _weights(model: Model, device: DeviceSpec) -> Path | None:
     """Return the folder of the weights, drawn now where they are a zoo model's; None where nobody asks for them."""
     from speedsheet.cli import screen
     from speedsheet.convert.shipping.assemble import assemble
-    from speedsheet.records.places import cache_folder
+    from speedsheet.host.places import cache_folder
 
     if "int8" not in device.precisions:
         return None

@@ -1,4 +1,4 @@
-"""Aligned text for lists of models and engines."""
+"""Aligned text for lists: of models, engines, records, and rows beside each other."""
 
 from __future__ import annotations
 
@@ -21,6 +21,20 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset
         line = _GAP.join(cells).rstrip()
         lines.append(line if cell_len(line) <= width else set_cell_size(line, width - 1).rstrip() + "…")
     return "\n".join(lines) + "\n"
+
+
+def fitted(
+    head: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[int], spared: Sequence[int], width: int
+) -> str:
+    """Return aligned lines without the columns that do not fit `width` cells: those of `spared` go first, in order."""
+    kept = list(range(len(head)))
+    for gone in (None, *spared):
+        kept = [place for place in kept if place != gone]
+        sizes = [max(cell_len(clean(row[place])) for row in (head, *rows)) for place in kept]
+        if sum(sizes) + len(_GAP) * (len(kept) - 1) <= width:
+            break
+    rights = frozenset(number for number, place in enumerate(kept) if place in right)
+    return aligned([head[place] for place in kept], [[row[place] for place in kept] for row in rows], rights, width)
 
 
 def _padded(cell: str, size: int, right: bool) -> str:

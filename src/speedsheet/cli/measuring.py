@@ -18,9 +18,9 @@ from speedsheet.cli.view import view
 from speedsheet.core.errors import BadInput, BadModel, RecordDamaged, UsageError
 from speedsheet.core.request import RowRequest
 from speedsheet.core.sheet import Column
+from speedsheet.host.places import data_folder
 from speedsheet.plugins import workload
 from speedsheet.records import store
-from speedsheet.records.places import data_folder
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
 from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.document import Document

@@ -86,7 +86,7 @@ def planned(
     *, model_name: str, qps: float, device_name: str, precision: str, batch: int | None, inputs: tuple[Any, ...]
 ) -> Case:
     """Make the plan. Raises UsageError with the binding resource where no number of cards serves the rate."""
-    from speedsheet.records.places import cache_folder
+    from speedsheet.host.places import cache_folder
     from speedsheet.twin.calibration import best
     from speedsheet.twin.cost import cost
     from speedsheet.twin.device import load

@@ -12,8 +12,8 @@ from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, RAT
 
 if TYPE_CHECKING:
     from speedsheet.cli.screen import Screen
-    from speedsheet.cli.twin_judging import Case
     from speedsheet.sheets.words import Words
+    from speedsheet.twin.judging import Case
 
 
 def read_clock(text: str) -> float:
@@ -97,7 +97,7 @@ def judge(models: tuple[str, ...], words: Words, as_json: bool, explain: bool, e
     """
     from speedsheet.cli import screen
     from speedsheet.cli.twin_json import document
-    from speedsheet.cli.twin_judging import judged
+    from speedsheet.twin.judging import judged
 
     case = judged(models, extrapolate=extrapolate, **given)
     out = screen.output()
@@ -134,10 +134,10 @@ def calibrate(sheet: str, device_name: str, out: Path, report: Path | None) -> i
     SHEET is a shipped one by name, or a CSV, Markdown or HTML file. Needs SciPy: pip install ".[calibrate]".
     """
     from speedsheet.cli import screen
-    from speedsheet.cli.twin_judging import fit_rows
     from speedsheet.twin import calibration
     from speedsheet.twin.calibrate import calibrate as fit
     from speedsheet.twin.device import load
+    from speedsheet.twin.judging import fit_rows
     from speedsheet.twin.report import markdown, summary
 
     device = load(device_name)

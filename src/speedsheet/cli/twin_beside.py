@@ -10,7 +10,6 @@ from rich.cells import cell_len
 
 from speedsheet.cli.listing import aligned
 from speedsheet.cli.twin_json import row as modelled_row
-from speedsheet.cli.twin_judging import Case, beside
 from speedsheet.cli.twin_words import TWIN_WORDS, TwinWords
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
@@ -21,6 +20,7 @@ from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import BLANK, clean
 from speedsheet.sheets.wrapping import wrapped
 from speedsheet.twin.claims import Judgement
+from speedsheet.twin.judging import Case, beside
 
 _RIGHT = frozenset(range(1, 7)) - {1}
 #: Columns by place, from all of them to those without which the table says nothing.

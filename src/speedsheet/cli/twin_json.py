@@ -9,8 +9,8 @@ from speedsheet.core.measurement import Latency, Measurement, Throughput
 from speedsheet.twin.calibration import CONFIDENCE
 
 if TYPE_CHECKING:
-    from speedsheet.cli.twin_judging import Case
     from speedsheet.twin.claims import Judgement
+    from speedsheet.twin.judging import Case
 
 SCHEMA = "speedsheet.twin.claims/1"
 
@@ -86,7 +86,7 @@ def modelled(one: Judgement, case: Case) -> Measurement:
 
 
 def _curve(one: Judgement, case: Case) -> list[dict[str, Any]]:
-    from speedsheet.cli.twin_judging import thread_points
     from speedsheet.twin.extrapolate import NOT_VALIDATED
+    from speedsheet.twin.judging import thread_points
 
     return [asdict(point) | {"finding": asdict(NOT_VALIDATED)} for point in thread_points(one, case)]

@@ -15,9 +15,9 @@ from speedsheet.sheets.letters import BLANK, clean, to_ascii
 from speedsheet.sheets.wrapping import wrapped
 
 if TYPE_CHECKING:
-    from speedsheet.cli.twin_judging import Case
     from speedsheet.twin.ceilings import Flip
     from speedsheet.twin.claims import Judgement
+    from speedsheet.twin.judging import Case
     from speedsheet.twin.types import RequestCost
 
 _COLUMNS = ("model", "precision", "batch_size", "thread_num", "published", "expected", "band", "ceiling", "binding",
@@ -82,8 +82,8 @@ def explanation(judged: Judgement, words: TwinWords, width: int, *, ascii_only: 
 
 def curve(one: Judgement, case: Case, words: TwinWords, width: int, *, ascii_only: bool = False) -> Text:
     """Return what other numbers of clients would see: nothing published validates it, and the text says so."""
-    from speedsheet.cli.twin_judging import thread_points
     from speedsheet.twin.extrapolate import NOT_VALIDATED
+    from speedsheet.twin.judging import thread_points
 
     claim = one.claim
     columns = ("thread_num", "published", "expected", "band", "ceiling")

@@ -1,4 +1,4 @@
-"""Where records and artifacts live."""
+"""Where this user's records and artifacts live."""
 
 from __future__ import annotations
 

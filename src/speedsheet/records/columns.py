@@ -34,7 +34,7 @@ _BLOCK_BYTES = 1 << 20
 
 def write(samples: Samples, path: Path) -> int:
     """Write the columns, zstd-compressed, in their order; return the number of rows."""
-    return _write(samples.columns(), path)
+    return write_table(samples.columns(), path)
 
 
 def write_windows(windows: Sequence[Window], path: Path) -> int:
@@ -49,23 +49,24 @@ def write_windows(windows: Sequence[Window], path: Path) -> int:
     for name in sorted({name for window in windows for name in window.signals}):
         told = [window.signals.get(name, np.nan) for window in windows]
         columns[f"{_SIGNAL}{name}"] = np.array(told, np.float64)
-    return _write(columns, path)
+    return write_table(columns, path)
 
 
-def _write(columns: Mapping[str, NDArray[Any]], path: Path) -> int:
+def write_table(columns: Mapping[str, NDArray[Any]], path: Path) -> int:
+    """Write named columns of equal length, zstd-compressed, in their order; return the number of rows."""
     columns = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-    with _connection() as connection:
-        connection.register("columns", columns)
+    with connection() as opened:
+        opened.register("columns", columns)
         target = str(path).replace("'", "''")
-        connection.execute(f"COPY columns TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
+        opened.execute(f"COPY columns TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
     return len(next(iter(columns.values())))
 
 
 def rows_in(path: Path) -> int:
     """Return how many rows a Parquet file says it has. Raises ValueError where it is no Parquet file."""
     try:
-        with _connection() as connection:
-            found = connection.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
+        with connection() as opened:
+            found = opened.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
     return int(found[0]) if found else 0
@@ -73,10 +74,10 @@ def rows_in(path: Path) -> int:
 
 def read(path: Path, open_ns: int, close_ns: int) -> Samples:
     """Read the columns back. Raises ValueError where one is missing, has nulls, or is of another type."""
-    table = _read(path)
+    found = table(path)
     columns: dict[str, Any] = {}
     for name, kind in TYPES.items():
-        column = table.get(name)
+        column = found.get(name)
         if column is None and name in _LATER:
             continue
         if column is None or isinstance(column, np.ma.MaskedArray) or column.dtype != np.dtype(kind):
@@ -87,11 +88,11 @@ def read(path: Path, open_ns: int, close_ns: int) -> Samples:
 
 def read_windows(path: Path) -> tuple[Window, ...]:
     """Read the windows back. Raises ValueError where a column is missing or of another kind."""
-    table = _read(path)
+    found = table(path)
     try:
-        told = {name.removeprefix(_SIGNAL): table[name] for name in table if name.startswith(_SIGNAL)}
+        told = {name.removeprefix(_SIGNAL): found[name] for name in found if name.startswith(_SIGNAL)}
         signals = {name: np.ma.filled(values.astype(np.float64), np.nan).tolist() for name, values in told.items()}
-        columns = [table[name].tolist() for name in ("opened_ns", "closed_ns", "median_ns", "flags", "process")]
+        columns = [found[name].tolist() for name in ("opened_ns", "closed_ns", "median_ns", "flags", "process")]
         return tuple(
             Window(
                 int(opened), int(closed), float(median),
@@ -104,13 +105,14 @@ def read_windows(path: Path) -> tuple[Window, ...]:
         raise ValueError(f"a column of the windows is missing or of another kind ({error})") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def table(path: Path) -> dict[str, Any]:
+    """Return the columns of a Parquet file by name, masked where they hold nulls. Raises ValueError for another."""
     try:
-        with _connection() as connection:
-            table: dict[str, Any] = connection.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
+        with connection() as opened:
+            found: dict[str, Any] = opened.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
-    return table
+    return found
 
 
 def sha256(path: Path) -> str:
@@ -122,8 +124,8 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _connection() -> Any:
-    """One thread and no extensions: a record is written beside a measurement, and nothing is fetched for it."""
+def connection() -> duckdb.DuckDBPyConnection:
+    """Open an empty database of one thread, beside a measurement, and without extensions: nothing is fetched."""
     return duckdb.connect(
         config={"threads": 1, "autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )

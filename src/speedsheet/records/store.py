@@ -125,6 +125,15 @@ def read(folder: Path) -> Record:
         raise _damaged(path, f"lacks what its schema promises ({error})") from error
 
 
+def present(folder: Path) -> Record:
+    """Read a record and see that its tables are there. Raises RecordDamaged."""
+    record = read(folder)
+    for table in record.tables:
+        if not (folder / table.file).is_file():
+            raise _damaged(folder / table.file, "is missing")
+    return record
+
+
 def verify(folder: Path) -> Record:
     """Read a record and hash its tables again. Raises RecordDamaged, naming what does not match."""
     record = read(folder)
@@ -158,10 +167,7 @@ def listed(store: Path) -> Listing:
     records, skipped = [], []
     for folder in _folders(store):
         try:
-            record = read(folder)
-            for table in record.tables:
-                if not (folder / table.file).is_file():
-                    raise _damaged(folder / table.file, "is missing")
+            record = present(folder)
         except RecordDamaged as error:
             skipped.append((folder, str(error)))
         else:

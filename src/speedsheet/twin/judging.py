@@ -1,4 +1,4 @@
-"""From what was asked on the command line to claims, and to what the modelled card says of each."""
+"""From models, published sheets and measured rows to claims, and to what the modelled card says of each."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from speedsheet.core.errors import UsageError
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.workload import InputSpec
+from speedsheet.host.places import cache_folder
 from speedsheet.plugins import workload, workloads
 from speedsheet.published.read import load as load_sheet
 from speedsheet.published.row import PublishedRow, PublishedSheet
-from speedsheet.records.places import cache_folder
 from speedsheet.twin import device as devices
 from speedsheet.twin.calibration import Calibration, best
 from speedsheet.twin.claims import Claim, Judgement, Setting, judge

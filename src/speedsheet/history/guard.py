@@ -1,0 +1,51 @@
+"""Whether rows got slower than a baseline allows: said only where it is established, twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from speedsheet.core.measurement import Measurement
+from speedsheet.history.comparing import Compared, Pair, paired
+
+State = Literal["slower", "within", "unjudged"]
+#: A suspect is measured again in so many processes, whose spread is then in its interval.
+CONFIRMING_PROCESSES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """One row of the baseline: the comparison that decided, and how often it was measured."""
+
+    pair: Pair
+    state: State
+    why: str
+    measured: int = 1
+
+
+def guarded(
+    compared: Compared, allow: float, again: Callable[[Sequence[Measurement]], Sequence[Measurement]] | None = None
+) -> list[Guarded]:
+    """Judge every row of the baseline (side A); `compared` was made with the same allowance.
+
+    A row that seems slower than allowed is measured `again`, in fresh processes, and is slower only where both
+    measurements establish it; without `again` the first one decides. What has no number now is not judged.
+    """
+    suspects = [pair for pair in compared.pairs if pair.outcome == "slower"]
+    second = (
+        dict(zip(map(id, suspects), again([pair.b for pair in suspects]), strict=True)) if again and suspects else {}
+    )
+    found = []
+    for pair in compared.pairs:
+        if pair.outcome == "withheld":
+            found.append(Guarded(pair, "unjudged", pair.why))
+        elif id(pair) in second:
+            later = paired(pair.a, second[id(pair)], allow=allow, across=compared.across)
+            slower = later.outcome == "slower"
+            why = "" if slower else "slower at first, and not when it was measured again"
+            found.append(Guarded(later, "slower" if slower else "within", later.why or why, 2))
+        else:
+            found.append(Guarded(pair, "slower" if pair.outcome == "slower" else "within", ""))
+    missing = (Guarded(Pair(row, row), "unjudged", "this row was not measured now") for row in compared.only_a)
+    return [*found, *missing]

@@ -1,0 +1,98 @@
+"""A store as something to ask: records listed by what they are, and SQL over rows, samples and windows.
+
+    history = History.of("~/results/records")
+    history.rows(model="resnet50", engine="openvino")            # newest first, as dictionaries
+    history.sql("SELECT model, max(samples_per_s) FROM records GROUP BY model").fetchall()
+    history.sql("SELECT * FROM samples WHERE folder = ?", [name]).arrow()      # where pyarrow is installed
+
+Relations are DuckDB's (https://duckdb.org/docs/stable/clients/python/overview): fetchall, fetchnumpy, df, arrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from speedsheet.core.errors import UsageError
+from speedsheet.history.index import COLUMNS, refreshed
+from speedsheet.host.places import cache_folder
+from speedsheet.records import columns
+from speedsheet.records.remote import local
+from speedsheet.records.store import SAMPLES_FILE, WINDOWS_FILE
+
+_TABLE = (
+    "SELECT * EXCLUDE (filename), parse_path(filename)[-2] AS folder FROM read_parquet("
+    "'{{store}}/*/{file}', filename = true, union_by_name = true)"
+)
+_VIEWS = {
+    "records": "SELECT * EXCLUDE (size, changed_ns, problem) FROM read_parquet('{index}') WHERE problem = '' "
+    "ORDER BY created_utc DESC, folder DESC",
+    "skipped": "SELECT folder, problem FROM read_parquet('{index}') WHERE problem <> '' ORDER BY folder",
+    "samples": _TABLE.format(file=SAMPLES_FILE),
+    "windows": _TABLE.format(file=WINDOWS_FILE),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A store with its index."""
+
+    store: Path
+    index: Path
+
+    @classmethod
+    def of(cls, store: str | Path, told: Callable[[int, int], None] = lambda _done, _of: None) -> History:
+        """Open a store: a folder, or any URL that fsspec reads. Raises UsageError where there is none."""
+        folder = local(str(store), cache_folder())
+        if not folder.is_dir():
+            raise UsageError("no such store", where=str(store), do="give the folder that holds records, by --store")
+        return cls(folder, refreshed(folder, cache_folder(), told))
+
+    def rows(self, model: str | None = None, *, limit: int | None = None, **wanted: Any) -> list[dict[str, Any]]:
+        """Return the records whose columns are as `wanted`, newest first; `model` may be part of a name.
+
+        Keys are those of `index.COLUMNS` and ``folder``; numbers that were not measured are null.
+        """
+        for name in wanted:
+            if name not in COLUMNS:
+                raise UsageError(f"records have no column {name!r}", do=f"known: {', '.join(COLUMNS)}")
+        tests = [f"{name} = ?" for name in wanted] + (["contains(model, ?)"] if model else [])
+        where = f" WHERE {' AND '.join(tests)}" if tests else ""
+        most = f" LIMIT {int(limit)}" if limit is not None else ""
+        values = [*wanted.values(), *([model] if model else [])]
+        found = self.sql(f"SELECT folder, {', '.join(COLUMNS)} FROM records{where}{most}", values)  # noqa: S608  names are ours
+        return [dict(zip(found.columns, map(_plain, row), strict=True)) for row in found.fetchall()]
+
+    def skipped(self) -> list[tuple[str, str]]:
+        """Return the folders that are no record of ours, with the reason."""
+        found: list[tuple[str, str]] = self.sql("SELECT folder, problem FROM skipped").fetchall()
+        return found
+
+    def sql(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
+        """Ask in SQL of the views ``records``, ``skipped``, ``samples`` and ``windows``. Raises UsageError."""
+        connection = columns.connection()
+        for name, view in _VIEWS.items():
+            text = view.format(index=_quoted(self.index), store=_quoted(self.store))
+            try:
+                connection.execute(f"CREATE VIEW {name} AS {text}")
+            except duckdb.IOException:  # no record has such a table
+                continue
+        try:
+            return connection.sql(query, params=list(values)) if values else connection.sql(query)
+        except duckdb.Error as error:
+            raise UsageError(
+                " ".join(str(error).split()), where="--sql", do="ask of records, samples, windows"
+            ) from error
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def _plain(value: Any) -> Any:
+    """Return null for what was not measured."""
+    return None if value == "" or value != value else value  # noqa: PLR0124  NaN is the one value that is not itself
