@@ -32,8 +32,8 @@ from speedsheet.convert.shipping.assemble import assemble
 from speedsheet.core.request import RowRequest
 from speedsheet.core.units import parse_duration_s
 from speedsheet.host.facts import allowed_cores, host_facts
+from speedsheet.host.places import cache_folder
 from speedsheet.plugins import workload
-from speedsheet.records.places import cache_folder
 
 MODEL = "resnet50"
 IN_FLIGHT = 4

@@ -30,8 +30,8 @@ from speedsheet.core.measurement import Gate
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Limit
 from speedsheet.host.facts import allowed_cores, host_facts
+from speedsheet.host.places import cache_folder
 from speedsheet.records import store as records
-from speedsheet.records.places import cache_folder
 
 SEEDS = (920, 1, 2)
 SIDES = (("onnxruntime", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"))

@@ -31,9 +31,9 @@ from speedsheet.core.plan import LoadPlan
 from speedsheet.core.workload import Arrays
 from speedsheet.engines.onnxruntime import ENGINE
 from speedsheet.host.facts import allowed_cores, host_facts
+from speedsheet.host.places import cache_folder
 from speedsheet.load.drive import drive
 from speedsheet.plugins import workload
-from speedsheet.records.places import cache_folder
 
 
 def main() -> None:

@@ -40,7 +40,7 @@ from speedsheet.core.comparison import Comparison, Design
 from speedsheet.core.request import RowRequest
 from speedsheet.core.units import format_duration
 from speedsheet.host.facts import host_facts
-from speedsheet.records.places import cache_folder
+from speedsheet.host.places import cache_folder
 from speedsheet.stats.comparison import centre, log_interval
 from speedsheet.stats.student import incomplete_beta
 from speedsheet.testing.blocks import HOSTS, REALISTIC, log_ratios

@@ -147,6 +147,7 @@ WRONG = {
     "sheet --json --format csv": ("two formats", "one of them"),
     "sheet --suite frist": ("no suite is called 'frist'", "did you mean first"),
     "sheet --suite none.toml": ("none.toml", "No such file"),
+    "sheet --weights w.h5": ("--weights", "a file is of one model"),
     "sheet extra": ("extra", "speedsheet sheet --help"),
     "sheet --input x=1": ("no option --input", "speedsheet sheet --help"),
     "sheet --out /proc/none/such": ("/proc/none/such", "--out"),
@@ -330,13 +331,26 @@ def test_run_passes_on_what_is_said_of_an_own_model(tmp_path: Path) -> None:
     (tmp_path / "x.npz").touch()
     bench = Fake()
     command = "run a.onnx dlrm --input ids=1x128:int64:0:30000 --input h=:float32 --data x.npz --carry h_out=h"
-    command += " --reference a.onnx --precision as-is"
+    command += " --reference a.onnx --precision as-is --labels y.npy --weights w.safetensors"
     assert main(command.split(), measure=bench) == 0
     assert [request.model for request in bench.asked] == ["a.onnx", "dlrm"]
     assert [spec.name for spec in bench.asked[0].inputs] == ["ids", "h"]
     assert (bench.asked[0].data, bench.asked[0].reference) == (Path("x.npz"), Path("a.onnx"))
+    assert (bench.asked[0].labels, bench.asked[1].weights) == ("y.npy", "w.safetensors")
     assert bench.asked[0].precision == "as-is"
     assert bench.asked[0].carry == {"h_out": "h"}
+
+
+def test_a_sheet_gives_weights_to_the_rows_that_can_take_them(tmp_path: Path) -> None:
+    """What a framework offers by name, to the models that it offers it for; a file, where there is one model."""
+    (tmp_path / "one.toml").write_text('[[row]]\nmodel = "dlrm"\n[[row]]\nmodel = "dlrm"\nprecision = "BF16"\n')
+    bench = Fake()
+    assert main(["sheet", "--quick", "--weights", "imagenet"], measure=bench) == 0
+    weighted = {request.model for request in bench.asked if request.weights == "imagenet"}
+    assert weighted == {"resnet50", "resnet101", "densenet101", "mobilenet_v2"}
+    assert all(request.weights is None for request in bench.asked if request.model not in weighted)
+    assert main(["sheet", "--suite", "one.toml", "--weights", "w.safetensors"], measure=bench) == 0
+    assert [request.weights for request in bench.asked] == ["w.safetensors"] * 2
 
 
 @pytest.mark.parametrize(

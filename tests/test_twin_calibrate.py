@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speedsheet.cli.twin_judging import fit_rows
 from speedsheet.core.errors import MissingExtra, UsageError
 from speedsheet.twin import calibration as stored
 from speedsheet.twin import device as devices
@@ -21,6 +20,7 @@ from speedsheet.twin.calibrate import calibrate
 from speedsheet.twin.calibration import Calibration, best
 from speedsheet.twin.fit import FitRow, Stack, fit, predict
 from speedsheet.twin.folds import SPLITS, Candidates, crossed, mean_error, nested, structures
+from speedsheet.twin.judging import fit_rows
 from speedsheet.twin.params import FREE, priors
 from speedsheet.twin.report import TARGETS, figures, markdown
 from speedsheet.twin.types import Structure

@@ -17,7 +17,6 @@ from rich.cells import cell_len
 from models import mlp
 from speedsheet.cli import main, twin_view
 from speedsheet.cli.twin_beside import TwinBeside
-from speedsheet.cli.twin_judging import Case, judged
 from speedsheet.cli.twin_words import CHINESE, ENGLISH
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.request import RowRequest
@@ -26,6 +25,7 @@ from speedsheet.sheets.chinese import CHINESE as SHEET_CHINESE
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.words import ENGLISH as SHEET_ENGLISH
 from speedsheet.twin.device import shipped
+from speedsheet.twin.judging import Case, judged
 from test_cli import Fake, row_of
 
 CARD_FILE = Path(__file__).parent.parent / "src" / "speedsheet" / "data" / "devices" / "stcp920.toml"

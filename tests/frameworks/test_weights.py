@@ -28,7 +28,7 @@ from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput, RowFailed
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays
-from speedsheet.records.places import cache_folder
+from speedsheet.host.places import cache_folder
 
 pytestmark = pytest.mark.frameworks
 SMALL = "mobilenet_v2"

@@ -12,14 +12,17 @@ _STAGES = (64, 128, 256, 512)
 _BLOCKS = (3, 4, 6, 3)
 
 
-def _backbone(name: str, block: str) -> Any:
-    """Return a network of keras_hub with pooling and a classifier; its blocks have their stride on the 3x3."""
+def backbone(name: str, block: str, side: int = images.SIDE) -> Any:
+    """Return a network of keras_hub with pooling and a classifier; its blocks have their stride on the 3x3.
+
+    Its weights are the same for any `side` of its images.
+    """
     import keras
     import keras_hub
 
-    image = keras.Input((images.SIDE, images.SIDE, 3), name=images.NAME)
+    image = keras.Input((side, side, 3), name=images.NAME)
     backbone = keras_hub.models.ResNetBackbone(
-        [64], [7], _STAGES, _BLOCKS, (1, 2, 2, 2), block, image_shape=(images.SIDE, images.SIDE, 3), name="backbone"
+        [64], [7], _STAGES, _BLOCKS, (1, 2, 2, 2), block, image_shape=(side, side, 3), name="backbone"
     )
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(backbone(image))
     classes = keras.layers.Dense(images.CLASSES, activation="softmax", name=images.HEAD)(pooled)
@@ -29,7 +32,7 @@ def _backbone(name: str, block: str) -> Any:
 WORKLOADS = (
     images.classifier(
         "resnet34",
-        partial(_backbone, "resnet34", "basic_block"),
+        partial(backbone, "resnet34", "basic_block"),
         images.STANDARD,
         framework="keras_tf",
         source=f"keras_hub ResNetBackbone, basic_block {list(_BLOCKS)}, {_PAPER}",
@@ -55,7 +58,7 @@ WORKLOADS = (
     ),
     images.classifier(
         "resnet50_v1p5",
-        partial(_backbone, "resnet50_v1p5", "bottleneck_block"),
+        partial(backbone, "resnet50_v1p5", "bottleneck_block"),
         images.STANDARD,
         framework="tensorflow",
         source=f"keras_hub ResNetBackbone, bottleneck_block {list(_BLOCKS)} (stride on the 3x3), {_PAPER}",
