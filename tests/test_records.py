@@ -264,7 +264,7 @@ def test_one_bit_of_the_windows_is_noticed(tmp_path: Path) -> None:
     path.write_bytes(data[:200] + bytes([data[200] ^ 1]) + data[201:])
     with pytest.raises(RecordDamaged, match=r"windows\.parquet does not match its hash"):
         store.samples(folder)
-    with store.columns._connection() as connection:
+    with store.columns.connection() as connection:
         connection.execute(f"COPY (SELECT 1 AS opened_ns FROM range(2)) TO '{path}' (FORMAT parquet)")
     info = json.loads((folder / store.ROW_FILE).read_text())["windows"]
     reseal(folder, windows={**info, "sha256": store.columns.sha256(path)})
@@ -276,7 +276,7 @@ def test_a_parquet_of_other_columns_is_refused(tmp_path: Path) -> None:
     """Even where hash and seal agree, a column of another type does not reach the statistics."""
     folder = Path(str(store.seal(tmp_path, row(), samples_of(10), {}).record))
     path = folder / store.SAMPLES_FILE
-    with store.columns._connection() as connection:
+    with store.columns.connection() as connection:
         connection.execute(f"COPY (SELECT 1.5 AS client FROM range(10)) TO '{path}' (FORMAT parquet)")
     info = json.loads((folder / store.ROW_FILE).read_text())["samples"]
     reseal(folder, samples={**info, "sha256": store.columns.sha256(path)})

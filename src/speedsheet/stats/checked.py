@@ -37,7 +37,7 @@ class Range:
 #: Runs whose length was decided before they began.
 FIXED = Range((1_600, 1_638_400), 100, 50.0, 300.0, 16, 3)
 #: Runs that a target ended: whoever stops when an interval looks narrow stops on narrow ones.
-ENDED = Range((1_600, 1_638_400), 100, 100.0, 60.0, 16, 1)
+ENDED = Range((1_600, 1_638_400), 100, 150.0, 50.0, 16, 1)
 
 
 def checked(

@@ -24,7 +24,7 @@ _Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 #: Independent requests above a percentile that went into where it lies, where they come in clusters; a share is left.
 _SPENT, _LEFT = 1.5, 0.3
 #: How many of the independent requests needed must be told to be there: their number is an estimate too.
-_NEEDED_LOOSE, _NEEDED_CLUSTERED = 0.75, 1.05
+_NEEDED_LOOSE, _NEEDED_CLUSTERED = 0.75, 0.9
 #: Requests that alternate may know a share better than as many independent ones; more than this is chance.
 _MOST_INDEPENDENT = 1.25
 #: From this variance on a binomial is normal but for its skewness, to a fiftieth of an order statistic.
