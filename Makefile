@@ -6,7 +6,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SHEET := sheet --quick
+SHEET := sheet --quick --html
 
 .PHONY: sheet test trust check format clean
 
@@ -40,7 +40,7 @@ clean:
 # what each command needs, installed once; a change of the pins or of pyproject.toml installs again
 .venv/.engines: .venv/.made pyproject.toml constraints.txt
 	@echo "installing speedsheet and its engines into .venv (about half a minute, once)" >&2
-	@$(PIP) --editable ".[engines,int8]"
+	@$(PIP) --editable ".[engines,int8,report]"
 	@touch $@
 
 .venv/.check: .venv/.made pyproject.toml constraints.txt

@@ -63,7 +63,8 @@ NOTES = """
   of a thing, FP32 itself is not sure of it, so this is harder than whole pictures.
 - *resnet34, digits*: the zoo's own model at its full size, with weights given by `--weights`. Each 8 x 8 digit is
   enlarged to 32 x 32 and repeated over the image, one for each stride of the network: so weights that were trained on
-  images of 64 x 64 fit. An easy task: it shows that accuracy is kept, and not how hard networks lose it.
+  images of 32 x 32 fit, with norms and classifier of the full size. An easy task: it shows that accuracy is kept, and
+  not how hard networks lose it.
 - *all-MiniLM-L6-v2*: compared with what sentence-transformers computes from the same files. The sentences are in
   [sentences.txt](../benchmarks/sentences.txt)."""
 

@@ -197,8 +197,9 @@ def _filled(text: str) -> list[str]:
 _INTRODUCTION = """
 Written by `python benchmarks/coverage.py` on {date}, speedsheet {version}, {host}. Every cell counts {runs} simulated
 runs: clients that never pause, latencies drawn from a process whose mean and percentiles are known exactly
-(`src/speedsheet/testing/simulated.py`), and the estimator of the product. The standard error of a share is 0.7 %; a cell that
-comes out beyond the promise is counted anew with ten times as many runs, whose standard error is 0.2 %, and those stand.
+(`src/speedsheet/testing/simulated.py`), and the estimator of the product. The standard error of a share is 0.7 %;
+a cell that comes out beyond the promise is counted anew with ten times as many runs, whose standard error is 0.2 %, and
+those stand.
 "Autoregressive, tau 30" means that a request tells as much as a thirtieth of an independent one; the neighbour who
 comes and goes makes requests half as slow again, for 50 of each 200. An interval may be withheld where a run is too
 short for it. In parentheses: runs whose true effective n is below what the promise is made for."""

@@ -27,16 +27,16 @@ def audit(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     prepared = Prepared.from_json(job["prepared"])
     say(f"auditing what {job['engine']} executes", None, None)
     setup = Setup(**{**job["setup"], "audit": True})
-    session, artifact = _loaded(job["engine"], prepared.artifact, setup)
+    session, artifact = loaded(job["engine"], prepared.artifact, setup)
     request = session.bind(prepared.feeds()[0], {})
     request.run()
-    shares = session.executed(_macs_by_name(prepared))
+    shares = session.executed(macs_by_name(prepared))
     session.close()
     executed = {kind: float(shares.get(kind, 0.0)) for kind in PRECISIONS} if shares else {}
     return {"executed": executed, "graph_name": artifact.graph_name}
 
 
-def _loaded(engine: str, artifact: Artifact, setup: Setup) -> tuple[Session, Artifact]:
+def loaded(engine: str, artifact: Artifact, setup: Setup) -> tuple[Session, Artifact]:
     """Load the graph with its shapes written in; where that is refused, the one with free dimensions.
 
     A model whose branches take inputs of different sizes cannot have one of them written into both.
@@ -50,7 +50,7 @@ def _loaded(engine: str, artifact: Artifact, setup: Setup) -> tuple[Session, Art
         raise
 
 
-def _macs_by_name(prepared: Prepared) -> dict[str, int]:
+def macs_by_name(prepared: Prepared) -> dict[str, int]:
     """Count the graph's own work, under each node's name and the names of its outputs."""
     model = onnx.load(prepared.artifact.graph, load_external_data=False)
     try:

@@ -72,6 +72,10 @@ def _task(name: str, answer: Callable[[Mapping[str, Any]], None]) -> Callable[[M
         from speedsheet.bench.prepare import prepare as task
     elif name == "audit":
         from speedsheet.bench.audit import audit as task
+    elif name == "ceiling":
+        from speedsheet.bench.ceiling import ceiling as task
+    elif name == "explain":
+        from speedsheet.bench.explain import explain as task
     elif name == "ruler":
         from speedsheet.bench.ruler import ruler as task
     elif name == "blocks":

@@ -38,8 +38,8 @@ def rendered(checked: SheetCheck, words: CheckWords, width: int, *, ascii_only: 
 
 def shipped_list(width: int) -> str:
     """Return the published sheets that come with speedsheet, one a line."""
-    from speedsheet.cli.listing import aligned
     from speedsheet.published.read import load, shipped
+    from speedsheet.sheets.listing import aligned
 
     sheets = [load(name) for name in shipped()]
     rows = [

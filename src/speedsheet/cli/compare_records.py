@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from speedsheet.cli.history_words import HISTORY_WORDS, HistoryWords
-from speedsheet.cli.listing import fitted
 from speedsheet.sheets.columns import THROUGHPUT, model_name, show
 from speedsheet.sheets.digits import rounded
 from speedsheet.sheets.letters import BLANK, clean, to_ascii
+from speedsheet.sheets.listing import fitted
 from speedsheet.sheets.wrapping import wrapped
 
 if TYPE_CHECKING:

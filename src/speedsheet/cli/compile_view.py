@@ -7,9 +7,9 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from speedsheet.cli.compile_words import CompileWords
-from speedsheet.cli.listing import aligned
 from speedsheet.sheets.digits import rounded
 from speedsheet.sheets.letters import BLANK, clean
+from speedsheet.sheets.listing import aligned
 from speedsheet.sheets.wrapping import wrapped
 from speedsheet.twin.types import PLACES
 

@@ -87,7 +87,7 @@ def _measured(
     from speedsheet.history.sources import Run, key
     from speedsheet.host.places import data_folder
 
-    store = writable(options.out or data_folder()) / "records"
+    store = writable(Path(options.out) if options.out else data_folder()) / "records"
     asked = _requests(before, options)
     told = screen.errors()
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from speedsheet.cli.compare_records import pair_to_json, ratio_text
 from speedsheet.cli.history_words import HISTORY_WORDS
-from speedsheet.cli.listing import fitted
 from speedsheet.core.comparison import Ratio
 from speedsheet.sheets.as_markdown import escape
 from speedsheet.sheets.columns import THROUGHPUT, model_name, show
 from speedsheet.sheets.letters import clean, to_ascii
+from speedsheet.sheets.listing import fitted
 from speedsheet.sheets.wrapping import wrapped
 
 if TYPE_CHECKING:

@@ -94,15 +94,15 @@ def _document(history: History, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 
 def _table(history: History, rows: Sequence[Mapping[str, Any]], words: Words, width: int) -> str:
     from speedsheet.cli.history_words import HISTORY_WORDS
-    from speedsheet.cli.listing import fitted
+    from speedsheet.sheets.listing import fitted
     from speedsheet.sheets.wrapping import wrapped
 
     ours = HISTORY_WORDS[words.lang]
     text = ""
     if rows:
         text = fitted(ours.history, [_row(row, words) for row in rows], _RIGHT, _SPARED, width)
-    counted = history.sql("SELECT count(*) FROM records").fetchone()
-    notes = [ours.shown.format(n=len(rows), of=counted[0] if counted else 0, store=history.store)]
+    counted = history.sql("SELECT count(*) FROM records").fetchall()
+    notes = [ours.shown.format(n=len(rows), of=counted[0][0], store=history.store)]
     notes += [ours.skipped.format(name=name, why=why) for name, why in history.skipped()[:5]]
     return text + "".join(f"{part}\n" for note in notes for part in wrapped(note, width))
 
@@ -129,7 +129,7 @@ def _row(row: Mapping[str, Any], words: Words) -> list[str]:
 
 
 def _listed(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
-    from speedsheet.cli.listing import aligned
+    from speedsheet.sheets.listing import aligned
 
     return aligned(names, rows, frozenset(), width)
 

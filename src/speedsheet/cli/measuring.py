@@ -3,30 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.text import Text
 
+from speedsheet.bench.ceiling import ceilings
+from speedsheet.bench.running import Running
+from speedsheet.bench.supervise import call
 from speedsheet.cli import screen
 from speedsheet.cli.options import Options
 from speedsheet.cli.seam import Measure, bench
 from speedsheet.cli.view import view
 from speedsheet.core.errors import BadInput, BadModel, RecordDamaged, UsageError
-from speedsheet.core.request import RowRequest
-from speedsheet.core.sheet import Column
-from speedsheet.host.places import data_folder
+from speedsheet.core.measurement import Measurement
+from speedsheet.core.request import Listener, Progress, RowRequest
+from speedsheet.core.sheet import Sheet
+from speedsheet.host.places import cache_folder, data_folder
 from speedsheet.plugins import workload
 from speedsheet.records import store
+from speedsheet.records.remote import is_url, pushed
 from speedsheet.sheets import as_csv, as_histogram, as_json, as_markdown, as_terminal, files
+from speedsheet.sheets.beside import Beside
 from speedsheet.sheets.columns import model_name
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.front_matter import FrontMatter
+from speedsheet.sheets.words import Words
 
 _NS_PER_MS = 1e6
+_STALL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,28 +47,12 @@ class Done:
     code: int
 
 
-class Beside(Protocol):
-    """What is printed with a measured sheet beside its rows; `cli.twin_beside` is one."""
-
-    def table(self, document: Document, width: int) -> str:
-        """Return a table for a terminal of so many cells."""
-
-    def markdown(self, document: Document) -> str:
-        """Return a table as Markdown."""
-
-    def columns(self, document: Document) -> tuple[Column, ...]:
-        """Return columns for CSV."""
-
-    def content(self, document: Document) -> dict[str, Any]:
-        """Return keys for JSON."""
-
-
 def measured(
     requests: Sequence[RowRequest],
     options: Options,
     front: FrontMatter,
     measure: Measure | None,
-    beside: Beside | None = None,
+    beside: Sequence[Beside] = (),
 ) -> Done:
     """Measure the rows, print the sheet on standard output, and write it beside the records.
 
@@ -72,30 +65,79 @@ def measured(
         raise UsageError(
             f"standard output cannot write the letters of --lang {words.lang}", do="set PYTHONIOENCODING=utf-8"
         )
-    folder = writable(options.out or data_folder())
+    away = options.out if options.out and is_url(options.out) else None
+    folder = writable(Path(options.out) if options.out and away is None else data_folder())
     for request in requests:
         refuse(request)
+    if options.html:
+        check_html()
+    asked = options.paired(requests)
     with view(told, quiet=shape == "json") as live:
-        sheet = (measure or bench())(
-            options.paired(requests),
-            store=folder / "records",
-            budget_s=options.budget_s,
-            refine=options.refine,
-            resume=options.resume,
-            stall_limit_s=options.stall_limit_s,
-            listen=live.listen,
-            finished=live.finished,
-        )
+        finished = partial(_kept, away, told, live.finished) if away else live.finished
+        with Running(folder / "running", front.title or words.title, asked, live.listen, finished) as shown:
+            sheet = (measure or bench())(
+                asked,
+                store=folder / "records",
+                budget_s=options.budget_s,
+                refine=options.refine,
+                resume=options.resume,
+                stall_limit_s=options.stall_limit_s,
+                listen=shown.listen,
+                finished=shown.finished,
+            )
+            if options.html and sheet.ok:
+                sheet = replace(sheet, host={**sheet.host, "ceilings": _ceilings(sheet, live.listen)})
     document = Document.of(sheet, front, words=words, price=price, date=date)
     if told.terminal:
         told.write("\n")
     try:
-        kept = f"sheet: {files.write(document, folder / 'sheets')}"
+        place = files.write(document, folder / "sheets", beside)
+        kept = f"sheet: {place}\n" + (f"report: {_report(place, words)}\n" if options.html else "")
     except OSError as error:  # what was measured is printed all the same
-        kept = f"speedsheet: the sheet was not written: {error}"
+        kept = f"speedsheet: the sheet was not written: {error}\n"
     _print(document, shape, out, beside, with_resources=options.resources)
-    told.write(kept + "\n")
+    told.write(kept)
     return Done(document, shape, 0 if sheet.ok and kept.startswith("sheet") else 1)
+
+
+def check_html() -> None:
+    """Raise MissingExtra before anything is measured where no page can be made of it."""
+    from speedsheet.pages.page import check_extra
+
+    check_extra()
+
+
+def _ceilings(sheet: Sheet, listen: Listener) -> dict[str, dict[str, float]]:
+    """Return the roofs of the page's roofline: what the engines of this sheet reach on this host at their best."""
+
+    def work(task: str, job: Mapping[str, Any]) -> dict[str, Any]:
+        def tell(stage: str, done: float | None, left_s: float | None, _reached: object = None) -> None:
+            listen(Progress(0, 0, "roofline", stage, done, left_s))
+
+        return call(task, job, tell=tell, stall_limit_s=_STALL_S)
+
+    return ceilings(sheet.rows, work)
+
+
+def _report(place: Path, words: Words) -> Path:
+    """Write the page of a sheet that was just written, beside it."""
+    from speedsheet.history.sources import load
+    from speedsheet.pages.page import render
+
+    page = place / "sheet.html"
+    page.write_text(render([load(str(place), cache_folder())], cache_folder(), lang=words.lang), encoding="utf-8")
+    return page
+
+
+def _kept(url: str, told: screen.Screen, finished: Callable[[Measurement], None], row: Measurement) -> None:
+    """Copy a finished row's record to the store at a URL; where that fails it stays here, and the sheet goes on."""
+    finished(row)
+    if row.record is None:
+        return
+    try:
+        told.write(f"record: {pushed(Path(row.record), url)}\n")
+    except UsageError as error:
+        told.write(f"speedsheet: the record stays in {row.record}: {error}\n")
 
 
 def show_spread(document: Document) -> None:
@@ -116,17 +158,21 @@ def show_spread(document: Document) -> None:
         out.show(Text(f"\n{drawn}"))
 
 
-def _print(document: Document, shape: str, out: screen.Screen, beside: Beside | None, *, with_resources: bool) -> None:
+def _print(
+    document: Document, shape: str, out: screen.Screen, beside: Sequence[Beside], *, with_resources: bool
+) -> None:
     if shape == "table":
         out.show(as_terminal.render(document, out.width, ascii_only=out.ascii_only, with_resources=with_resources))
-        out.write(f"\n{beside.table(document, out.width)}" if beside else "")
+        for one in beside:
+            out.write(f"\n{one.table(document, out.width)}")
     elif shape == "markdown":
-        out.write(as_markdown.render(document))
-        out.write(f"\n{beside.markdown(document)}" if beside else "")
+        out.write(as_markdown.render(document, beside))
     elif shape == "csv":
-        out.write(as_csv.render(document, *(beside.columns(document) if beside else ())))
+        out.write(as_csv.render(document, *(column for one in beside for column in one.columns(document))))
     else:
-        out.write(as_json.render(document, **(beside.content(document) if beside else {})))
+        out.write(
+            as_json.render(document, **{key: part for one in beside for key, part in one.content(document).items()})
+        )
     out.stream.flush()
 
 

@@ -73,7 +73,7 @@ def _input(spec: InputSpec) -> dict[str, Any]:
 
 
 def _list(facts: list[dict[str, Any]], width: int) -> str:
-    from speedsheet.cli.listing import aligned
+    from speedsheet.sheets.listing import aligned
 
     head = ("Model", "Framework", "Batch size", "thread_num", "Params M", "GFLOP", "Precisions", "Task")
     rows = [
@@ -93,7 +93,7 @@ def _list(facts: list[dict[str, Any]], width: int) -> str:
 
 
 def _in_full(model: dict[str, Any]) -> str:
-    from speedsheet.cli.listing import aligned
+    from speedsheet.sheets.listing import aligned
 
     lines = [
         model["name"],

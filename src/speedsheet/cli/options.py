@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -185,12 +184,13 @@ _MEASURING = (
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
                  help="A row that says nothing for so long is ended; 300s by default."),
     click.option("--resume", is_flag=True, help="Measure only rows that have no record yet."),
-    click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Where records and sheets go."),
+    click.option("--out", metavar="DIR|URL", help="Where records and sheets go; records to a URL of fsspec too."),
     click.option("--format", "shape", type=click.Choice(FORMATS), help="Default: table in a terminal, else markdown."),
     click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh",
                  help="Language of the sheet; English by default."),
     click.option("--price-per-hour", type=AMOUNT, metavar="X", help="Show what a million samples cost at that price."),
     click.option("--currency", type=CURRENCY, metavar="NAME", help="The currency of that price: EUR, CNY, ..."),
+    click.option("--html", is_flag=True, help="Write the sheet as a page too, and say where it is."),
     click.option("--resources", is_flag=True, help="Show loading time, memory, size and energy in the terminal too."),
     click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
     DEBUG,
@@ -224,11 +224,12 @@ class Options:
     seed: int | None
     stall_limit_s: float
     resume: bool
-    out: Path | None
+    out: str | None
     shape: str | None
     words: Words
     price_per_hour: float | None
     currency: str | None
+    html: bool
     resources: bool
     as_json: bool
     refine: bool = False

@@ -129,10 +129,10 @@ def content(case: Case) -> dict[str, Any]:
 
 
 def _text(case: Case, words: Words, said: PlanWords, width: int) -> str:
-    from speedsheet.cli.listing import aligned
     from speedsheet.cli.twin_words import TWIN_WORDS
     from speedsheet.sheets.digits import rounded
     from speedsheet.sheets.letters import clean
+    from speedsheet.sheets.listing import aligned
     from speedsheet.sheets.wrapping import wrapped
 
     chosen = case.plan.chosen

@@ -12,6 +12,7 @@ from speedsheet.cli.seam import Measure
 
 if TYPE_CHECKING:
     from speedsheet.core.request import RowRequest
+    from speedsheet.sheets.beside import Beside
 
 
 #: The card whose published sheet the default suite has the rows of.
@@ -26,9 +27,12 @@ _CARD = "stcp920"
     help="Trained weights: imagenet, where a row has them, or one model's file.",
 )
 @click.option("--with-twin", is_flag=True, help="What a modelled card would do, and what is published, beside it.")
+@click.option("--against", metavar="SHEET", help="A published sheet's figures beside ours, and the ratio: stcp920.")
 @measuring
 @click.pass_obj
-def verb(measure: Measure | None, /, suite: str, weights: str | None, with_twin: bool, **given: Any) -> int:
+def verb(
+    measure: Measure | None, /, suite: str, weights: str | None, with_twin: bool, against: str | None, **given: Any
+) -> int:
     """Measure a suite of rows and print the sheet.
 
     Options override what the suite says, for every row. Where neither --quick nor --time is given, rows are measured
@@ -42,11 +46,15 @@ def verb(measure: Measure | None, /, suite: str, weights: str | None, with_twin:
     options = Options(**given).settled(refine=True, budget_s=asked.budget_s)
     front = asked.front_in(options.words.lang)
     requests = [options.over(request) for request in asked.requests]
-    beside = None
+    beside: list[Beside] = []
+    if against:
+        from speedsheet.cli.against import Against
+
+        beside.append(Against(against))
     if with_twin:
         from speedsheet.cli.twin_beside import TwinBeside
 
-        beside = TwinBeside(_CARD)
+        beside.append(TwinBeside(_CARD))
     return measured(_weighted(requests, weights) if weights else requests, options, front, measure, beside).code
 
 

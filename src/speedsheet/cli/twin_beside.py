@@ -8,7 +8,6 @@ from typing import Any
 
 from rich.cells import cell_len
 
-from speedsheet.cli.listing import aligned
 from speedsheet.cli.twin_json import row as modelled_row
 from speedsheet.cli.twin_words import TWIN_WORDS, TwinWords
 from speedsheet.core.measurement import Measurement
@@ -18,6 +17,7 @@ from speedsheet.sheets.columns import THROUGHPUT
 from speedsheet.sheets.digits import rounded
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.letters import BLANK, clean
+from speedsheet.sheets.listing import aligned
 from speedsheet.sheets.wrapping import wrapped
 from speedsheet.twin.claims import Judgement
 from speedsheet.twin.judging import Case, beside

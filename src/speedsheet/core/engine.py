@@ -6,9 +6,9 @@ compile (`mark`), and hands out requests whose `run` is the one timed call.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import UsageError
@@ -85,6 +85,32 @@ class Request(Protocol):
 
     def outputs(self) -> Arrays:
         """Return copies of what the latest `run` computed, by output name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What an engine tells of one step of its runs: its own name and kind for it, and the time of one run.
+
+    `executed` is the type that it ran in, "" where it is not told; `nodes` are the graph's nodes that it stands for, by
+    their names or those of their outputs, as far as the engine knows them.
+    """
+
+    name: str
+    kind: str
+    time_us: float
+    executed: str = ""
+    nodes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """A session that can also say where its time went. Loaded with `audit`, never timed by the product meanwhile."""
+
+    def operations(self) -> Sequence[Operation]:
+        """Return the steps of the runs until now, by the engine's own profiler, in the order of execution.
+
+        Only once, and after at least two runs: the first one is left out where the engine tells it apart.
+        """
 
 
 class Session(Protocol):

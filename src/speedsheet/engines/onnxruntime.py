@@ -11,18 +11,19 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
 from math import prod
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.engine import EngineInfo, EngineUnavailable, Request, Setup
+from speedsheet.core.engine import EngineInfo, EngineUnavailable, Operation, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
 from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, product_macs
 from speedsheet.core.workload import Arrays
@@ -108,14 +109,30 @@ class OnnxRuntimeSession:
 
     def executed(self, macs_by_name: Mapping[str, int]) -> Mapping[str, float]:
         """Read the profile: each node's kernel, its types and its shapes."""
+        return _shares(self._nodes(), macs_by_name)
+
+    def operations(self) -> Sequence[Operation]:
+        """Read the profile: the median time of each node's kernel over all runs but the first."""
+        times_us: dict[str, list[float]] = {}
+        known: dict[str, dict[str, Any]] = {}
+        for node in self._nodes():
+            times_us.setdefault(node["name"], []).append(float(node["time_us"]))
+            known[node["name"]] = node
+        return [
+            Operation(
+                name, str(node["op_name"]), median(times_us[name][1:] or times_us[name]), _kind(node) or "", (name,)
+            )
+            for name, node in known.items()
+        ]
+
+    def _nodes(self) -> list[dict[str, Any]]:
         assert self._profile is not None, "load the session with audit"
         events = json.loads(Path(self._session.end_profiling()).read_text(encoding="utf-8"))
-        nodes = [
-            {"name": _KERNEL.sub("", event["name"]), **event["args"]}
+        return [
+            {"name": _KERNEL.sub("", event["name"]), "time_us": event.get("dur", 0), **event["args"]}
             for event in events
             if event.get("cat") == "Node" and "op_name" in event.get("args", {})
         ]
-        return _shares(nodes, macs_by_name)
 
     def close(self) -> None:
         """Drop the session, and with it its arena."""

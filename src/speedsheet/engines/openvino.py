@@ -9,7 +9,7 @@ The timed call is `InferRequest.infer` on tensors set once per request.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.metadata import version
@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.engine import EngineInfo, EngineUnavailable, Request, Setup
+from speedsheet.core.engine import EngineInfo, EngineUnavailable, Operation, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
 from speedsheet.core.macs import conv_macs, conv_transpose_macs, matmul_macs, product_macs
 from speedsheet.core.workload import Arrays
 
+#: What the executed graph names beside its steps.
+_NO_STEPS = frozenset({"Const", "Input", "Output", ""})
 _HINT = {"fp32": "f32", "fp16": "f16", "bf16": "bf16", "int8": "f32"}
 _TYPES = {"f32": "fp32", "f16": "fp16", "bf16": "bf16", "i8": "int8", "u8": "int8"}
 _CAPABILITY = {"FP32": "fp32", "FP16": "fp16", "BF16": "bf16", "INT8": "int8"}
@@ -100,6 +102,19 @@ class OpenVinoSession:
                 elements[kind] += prod(_shape(node.output(0)))
         counted = macs if macs.total() else elements
         return {kind: share / counted.total() for kind, share in counted.items() if share}
+
+    def operations(self) -> Sequence[Operation]:
+        """Read the executed graph: the mean time of each node over all runs; what was folded away is left out."""
+        told = []
+        for node in self._compiled.get_runtime_model().get_ops():
+            facts = node.get_rt_info()
+            layer, time_us = _text(facts, "layerType"), _text(facts, "execTimeMcs")
+            if layer in _NO_STEPS or not time_us.isdigit():
+                continue
+            nodes = tuple(name for name in _text(facts, "originalLayersNames").split(",") if name)
+            kind = _TYPES.get(_text(facts, "runtimePrecision"), "")
+            told.append(Operation(node.get_friendly_name(), layer, float(time_us), kind, nodes))
+        return told
 
     def close(self) -> None:
         """Drop the compiled model, and with it its streams."""

@@ -186,5 +186,5 @@ def _settings(row: Measurement) -> str:
 
 def _unlike(what: str, a: Any, b: Any, *, decides: bool = False) -> Iterator[Difference]:
     """Yield a difference where both sides say something, and not the same."""
-    if a not in {None, ""} and b not in {None, ""} and a != b:
+    if a not in (None, "") and b not in (None, "") and a != b:
         yield Difference(what, str(a), str(b), decides)

@@ -24,17 +24,13 @@ from speedsheet.records import columns
 from speedsheet.records.remote import local
 from speedsheet.records.store import SAMPLES_FILE, WINDOWS_FILE
 
-_TABLE = (
-    "SELECT * EXCLUDE (filename), parse_path(filename)[-2] AS folder FROM read_parquet("
-    "'{{store}}/*/{file}', filename = true, union_by_name = true)"
-)
-_VIEWS = {
+_INDEX = {
     "records": "SELECT * EXCLUDE (size, changed_ns, problem) FROM read_parquet('{index}') WHERE problem = '' "
     "ORDER BY created_utc DESC, folder DESC",
     "skipped": "SELECT folder, problem FROM read_parquet('{index}') WHERE problem <> '' ORDER BY folder",
-    "samples": _TABLE.format(file=SAMPLES_FILE),
-    "windows": _TABLE.format(file=WINDOWS_FILE),
 }
+#: Views over the tables of every record, made where a query names them.
+_TABLES = {"samples": SAMPLES_FILE, "windows": WINDOWS_FILE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +71,25 @@ class History:
     def sql(self, query: str, values: Sequence[Any] = ()) -> duckdb.DuckDBPyRelation:
         """Ask in SQL of the views ``records``, ``skipped``, ``samples`` and ``windows``. Raises UsageError."""
         connection = columns.connection()
-        for name, view in _VIEWS.items():
-            text = view.format(index=_quoted(self.index), store=_quoted(self.store))
-            try:
-                connection.execute(f"CREATE VIEW {name} AS {text}")
-            except duckdb.IOException:  # no record has such a table
-                continue
+        for name, view in _INDEX.items():
+            connection.execute(f"CREATE VIEW {name} AS {view.format(index=_quoted(self.index))}")
+        for name, file in _TABLES.items():
+            if name in query.lower() and (files := self._files(connection, file)):
+                listed = ", ".join(f"'{_quoted(path)}'" for path in files)
+                table = f"read_parquet([{listed}], filename = true, union_by_name = true)"
+                columns_of = "* EXCLUDE (filename), parse_path(filename)[-2] AS folder"
+                connection.execute(f"CREATE VIEW {name} AS SELECT {columns_of} FROM {table}")  # noqa: S608  quoted paths
         try:
             return connection.sql(query, params=list(values)) if values else connection.sql(query)
         except duckdb.Error as error:
             raise UsageError(
                 " ".join(str(error).split()), where="--sql", do="ask of records, samples, windows"
             ) from error
+
+    def _files(self, connection: duckdb.DuckDBPyConnection, file: str) -> list[Path]:
+        """Return the tables of that name of the records that are listed; what nobody lists is not read."""
+        folders = connection.execute("SELECT folder FROM records").fetchall()
+        return [path for (folder,) in folders if (path := self.store / folder / file).is_file()]
 
 
 def _quoted(path: Path) -> str:

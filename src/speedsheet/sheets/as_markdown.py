@@ -7,14 +7,18 @@ from collections.abc import Iterator, Sequence
 
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.sheet import Column
+from speedsheet.sheets.beside import Beside
 from speedsheet.sheets.columns import MODEL, is_number
 from speedsheet.sheets.document import Document
 from speedsheet.sheets.footnotes import Note
 from speedsheet.sheets.letters import clean
 
 
-def render(document: Document) -> str:
-    """Return the sheet as GitHub-flavoured Markdown, numbers rounded as their intervals allow."""
+def render(document: Document, beside: Sequence[Beside] = ()) -> str:
+    """Return the sheet as GitHub-flavoured Markdown, numbers rounded as their intervals allow.
+
+    What stands `beside` its rows comes last.
+    """
     words = document.words
     parts = [f"## {escape(document.front.title or words.title)}"]
     told = [words.label.format(label=f"**{label}**", text=escape(text)) for label, text in document.lines]
@@ -28,6 +32,7 @@ def render(document: Document) -> str:
     parts += ["\n".join(notes)] if notes else []
     parts += [words.host.format(line=escape(document.host))] if document.host else []
     parts += [escape(text) for text in (document.legend, document.held) if text]
+    parts += [one.markdown(document).rstrip("\n") for one in beside]
     return "\n\n".join(parts) + "\n"
 
 
