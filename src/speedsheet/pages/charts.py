@@ -16,7 +16,7 @@ from speedsheet.pages.words import phrases
 
 Spec = dict[str, Any]
 
-_WIDTH, _STEP = 620, 22
+_WIDTH, _STEP = 760, 22
 _SHORT, _POINT = 190, 70
 #: The three sources of a figure, told apart by form and colour, and by their names in the legend.
 _SOURCES = ("@measured", "@modelled", "@published")
@@ -55,7 +55,7 @@ def beside(rows: Sequence[Mapping[str, Any]]) -> Spec:
     shape = alt.Scale(domain=list(_SOURCES), range=list(_SHAPES))
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         y=alt.Y("row:N", sort=order, title=None, axis=alt.Axis(labelLimit=220)),
-        color=alt.Color("source:N", scale=scale, title=None),
+        color=alt.Color("source:N", scale=scale, title=None, legend=alt.Legend(symbolOpacity=1)),
         tooltip=[alt.Tooltip("row:N", title="@sheet"), alt.Tooltip("source:N", title=" "),
                  alt.Tooltip("text:N", title="@throughput_axis")],
     )  # fmt: skip
@@ -109,11 +109,9 @@ def distribution(found: Spread, marks: Mapping[str, float]) -> Spec:
     import altair as alt
 
     scale = alt.Scale(type="log", nice=False) if found.logarithmic else alt.Scale(zero=False, nice=False)
-    bars = alt.Chart(alt.Data(values=[asdict(each) for each in found.bins])).mark_bar(
-        color=_COLOURS[0], binSpacing=0
-    ).encode(
+    bars = alt.Chart(alt.Data(values=[asdict(each) for each in found.bins])).mark_rect(color=_COLOURS[0]).encode(
         x=alt.X("low_ms:Q", scale=scale, title="@latency_axis"), x2="high_ms:Q",
-        y=alt.Y("requests:Q", title="@requests_axis"),
+        y=alt.Y("requests:Q", title="@requests_axis", axis=alt.Axis(tickMinStep=1)), y2=alt.Y2Datum(0),
         tooltip=[alt.Tooltip("low_ms:Q", format=".4~g"), alt.Tooltip("high_ms:Q", format=".4~g"), "requests:Q"],
     )  # fmt: skip
     named = [{"name": name, "ms": value} for name, value in marks.items()]

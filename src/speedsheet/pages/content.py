@@ -16,6 +16,7 @@ from speedsheet.history.sources import Run
 from speedsheet.pages import charts
 from speedsheet.pages.roofline import Point, measured_roofs, point, roofs
 from speedsheet.pages.spread import Spread, spread
+from speedsheet.pages.words import phrase
 from speedsheet.records import store
 from speedsheet.sheets.as_explanation import step_table
 from speedsheet.sheets.columns import THROUGHPUT, is_number, model_name, show
@@ -170,7 +171,7 @@ def _latency(row: Measurement) -> tuple[tuple[str, Texts], ...]:
         value, (low, high) = getattr(latency, name), ends.get(name, (None, None))
         if value is None:
             more_s = latency.more_s.get(name)
-            text = BLANK if more_s is None else f"+{format_duration(more_s)}"
+            texts = {lang: _lacks(more_s, lang) for lang in LANGUAGES}
         else:
             half = None if low is None or high is None else (high - low) / 2
             span = (
@@ -178,9 +179,14 @@ def _latency(row: Measurement) -> tuple[tuple[str, Texts], ...]:
                 if half is None or low is None or high is None
                 else f" ({rounded(low, half)} .. {rounded(high, half)})"
             )
-            text = rounded(value, half) + span
-        told.append((name.replace("_", "."), dict.fromkeys(LANGUAGES, text)))
+            texts = dict.fromkeys(LANGUAGES, rounded(value, half) + span)
+        told.append((name.replace("_", "."), texts))
     return tuple(told)
+
+
+def _lacks(more_s: float | None, lang: str) -> str:
+    """Say what a percentile that is not printed still takes."""
+    return BLANK if more_s is None else phrase("not_printed", lang, time=format_duration(more_s))
 
 
 def _findings(row: Measurement) -> Iterator[Texts]:
