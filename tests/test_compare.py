@@ -91,8 +91,8 @@ def test_whatever_is_typed_is_understood_or_refused(one, other):
 
 
 WRONG = {
-    "compare": ("records cannot be compared yet", "compare --live"),
-    "compare a b": ("records cannot be compared yet", "compare --live"),
+    "compare": ("two sides", "0 are given", "latest~1 latest", "compare --live"),
+    "compare a b": ("nothing is called 'a'", "give a record, run or sheet"),
     "compare --live": ("two sides", "0 came", "resnet50@openvino,fp32 @bf16"),
     "compare --live dlrm": ("two sides", "1 came"),
     "compare --live dlrm @bf16 @fp16": ("two sides", "3 came"),

@@ -41,8 +41,9 @@ def test_intervals_hold_as_often_as_they_say(cell, figures):
 def test_a_run_that_a_target_ended_is_told_from_one_that_was_as_long_as_it_was_to_be():
     """Of the runs that call themselves checked, most hold; those that change slowly do not call themselves so."""
     independent, slow = count_ended(lognormal(), 8, 0.008, 100), count_ended(autoregressive(300), 1, 0.1, 60)
-    assert independent.checked == independent.ended == 100
-    assert independent.checked_held >= 88
+    assert independent.ended == 100
+    assert independent.checked >= 90
+    assert independent.checked_held >= 0.88 * independent.checked
     assert slow.checked <= 0.05 * slow.ended
 
 

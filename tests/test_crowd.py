@@ -224,6 +224,16 @@ def test_where_all_was_disturbed_the_figures_are_of_that():
     assert not np.any(whole.phase == FLAGGED)
 
 
+@given(st.integers(1, 6), st.lists(st.booleans(), min_size=2, max_size=6), st.integers(0, 40))
+def test_of_what_was_disturbed_whole_rounds_are_left_out(clients, flags, offset):
+    """However windows and rounds lie to each other, no stray request of a disturbed round is left to measure by."""
+    tags = [("a",) if flag else () for flag in flags]
+    parts = [samples_of(clients, 90, 0, 50, tags), samples_of(2, 90, offset, 70, [()] * len(tags))]
+    whole = merged(parts, clients + 2)
+    assert whole.window.sum() % (clients + 2) == 0
+    assert whole.window.any()
+
+
 ROW = Measurement("m", "onnx", "t", batch_size=8, thread_num=4, precision="fp32")
 
 

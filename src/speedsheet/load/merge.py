@@ -37,8 +37,9 @@ def merged(parts: Sequence[Samples], thread_num: int) -> Samples:
     flagged = np.zeros(end_ns.size, np.bool_)
     for window in windows:
         flagged |= _within(window, end_ns) & bool(window.flags)
-    if not flagged[first:after].all():  # then nothing else is left to measure by
-        phase[flagged & (phase == WINDOW)] = FLAGGED
+    rounds = flagged[first:after].reshape(-1, thread_num).any(axis=1)  # of a round that was disturbed, nothing counts
+    if not rounds.all():  # then nothing else is left to measure by
+        phase[first:after] = np.where(np.repeat(rounds, thread_num), FLAGGED, WINDOW)
     columns["phase"] = phase
     close_ns = int(end_ns[after - 1])
     return Samples(**columns, open_ns=open_ns, close_ns=close_ns, windows=tuple(windows), steady=steady)
