@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,24 +148,6 @@ def test_a_record_says_nothing_of_where_it_lies(tmp_path: Path) -> None:
     moved = tmp_path / "b"
     Path(str(sealed.record)).rename(moved)
     assert store.verify(moved).measurement.record == str(moved)
-
-
-def test_a_kill_at_any_moment_leaves_no_half_record(tmp_path: Path) -> None:
-    """Thirty-two writers are killed at random moments of a seal; every record that can be seen verifies."""
-    pause = random.Random(920)
-    for _ in range(32):
-        process = sealing(tmp_path)
-        began = time.monotonic()
-        process.stdout.readline()
-        time.sleep(pause.random() * (time.monotonic() - began))
-        process.kill()
-        process.communicate()
-    assert list(tmp_path.glob(".unfinished-*"))  # the kills did strike in the midst
-    listing = store.listed(tmp_path)
-    assert len(listing.records) >= 32
-    assert not listing.skipped
-    for record in listing.records:
-        assert store.verify(record.folder).samples.rows == 20_000
 
 
 def test_two_writers_share_a_store(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ ENGLISH = HistoryWords(
              "Latency B / A", "Verdict"),
     outcomes={"faster": "B faster", "slower": "B slower", "none": "no difference established",
               "withheld": "not judged"},
-    differs="{what}: A {a}, B {b}",
+    differs="{what}: A {a}; B {b}",
     decides="no winner is called across this (--across calls one all the same)",
     same="A and B were measured on the same host with the same software.",
     counts="{n} rows in both: B is faster in {faster}, slower in {slower}; no difference is established in {none}; "
@@ -81,7 +81,7 @@ CHINESE = HistoryWords(
     verified="{of} 条记录中 {good} 条核对无误",
     compare=("模型", "精度", "批大小", "线程数", "A 样本/秒", "B 样本/秒", "B / A", "95 %", "延迟 B / A", "结论"),
     outcomes={"faster": "B 更快", "slower": "B 更慢", "none": "未证实有差异", "withheld": "不作判断"},
-    differs="{what}：A {a}，B {b}",
+    differs="{what}：A {a}；B {b}",
     decides="因此不判断快慢（--across 仍作判断）",
     same="A 与 B 在同一主机、以相同软件测得。",
     counts="两边共有 {n} 行：B 更快 {faster} 行，更慢 {slower} 行，未证实有差异 {none} 行，不作判断 {withheld} 行",

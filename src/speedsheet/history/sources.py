@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -149,8 +150,15 @@ def _run(file: Path, name: str, data: Path) -> Run:
         host, document = dict(content["host"]), dict(content["document"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(f"is no sheet of speedsheet: {error}", where=str(file), do="give another") from error
-    stamp = file.parent.name.partition("-")[0]
-    return Run(name, "run", rows, host, document, file.parent, stamp)
+    return Run(name, "run", rows, host, document, file.parent, _instant(file.parent.name))
+
+
+def _instant(name: str) -> str:
+    """Return the time in a run's name as records write it; "" where there is none."""
+    try:
+        return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).isoformat()
+    except ValueError:
+        return ""
 
 
 def _found(row: Measurement, file: Path, data: Path) -> Measurement:
