@@ -110,6 +110,7 @@ def report(
     everything = [pair for table in tables.values() for pair in table]
     yield from _promises(everything)
     yield ""
+    yield from _beyond(tables)
     yield from _filled(_CHECKED.format(fixed=FIXED, ended=ENDED, least=FIXED.requests[0], most=FIXED.requests[1]))
     yield ""
     yield from _checked(everything)
@@ -137,6 +138,20 @@ def _promises(everything: Sequence[tuple[Cell, Mapping[str, Count]]]) -> Iterato
             f"| {_title(name)} | {PROMISED[name]} | {len(made)} | {_percent(min(shares))} to {_percent(max(shares))} "
             f"| {_percent(withheld)} | {broken} |"
         )
+
+
+def _beyond(tables: Mapping[str, Sequence[tuple[Cell, Mapping[str, Count]]]]) -> Iterator[str]:
+    """Name each cell in which a promise is not kept."""
+    some = [
+        f"- {title}; {_named(cell)}, {cell.clients} client{'s'[: cell.clients > 1]}, {cell.requests} requests: "
+        f"{', '.join(beyond)}"
+        for title, table in tables.items()
+        for cell, found in table
+        if (beyond := [f"{_title(one[0])} {_cell(one)}" for one in found.items() if _broken(dict([one]))])
+    ]
+    if some:
+        yield "Beyond the promise (of several processes they hold more often than said, which costs width, not trust):"
+        yield from ("", *some, "")
 
 
 def _checked(everything: Sequence[tuple[Cell, Mapping[str, Count]]]) -> Iterator[str]:

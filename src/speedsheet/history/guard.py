@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from speedsheet.core.measurement import Measurement
-from speedsheet.history.comparing import Compared, Pair, paired
+from speedsheet.history.comparing import Compared, Outcome, Pair, paired
 
 State = Literal["slower", "within", "unjudged"]
 #: A suspect is measured again in so many processes, whose spread is then in its interval.
 CONFIRMING_PROCESSES = 3
+_STATES: dict[Outcome, State] = {"slower": "slower", "faster": "within", "none": "within", "withheld": "unjudged"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def guarded(
     """Judge every row of the baseline (side A); `compared` was made with the same allowance.
 
     A row that seems slower than allowed is measured `again`, in fresh processes, and is slower only where both
-    measurements establish it; without `again` the first one decides. What has no number now is not judged.
+    measurements establish it; without `again` the first one decides. What has no number, now or again, is not judged.
     """
     suspects = [pair for pair in compared.pairs if pair.outcome == "slower"]
     second = (
@@ -38,14 +39,11 @@ def guarded(
     )
     found = []
     for pair in compared.pairs:
-        if pair.outcome == "withheld":
-            found.append(Guarded(pair, "unjudged", pair.why))
-        elif id(pair) in second:
+        if id(pair) in second:
             later = paired(pair.a, second[id(pair)], allow=allow, across=compared.across)
-            slower = later.outcome == "slower"
-            why = "" if slower else "slower at first, and not when it was measured again"
-            found.append(Guarded(later, "slower" if slower else "within", later.why or why, 2))
+            why = "" if later.outcome == "slower" else "slower at first, and not when it was measured again"
+            found.append(Guarded(later, _STATES[later.outcome], later.why or why, 2))
         else:
-            found.append(Guarded(pair, "slower" if pair.outcome == "slower" else "within", ""))
+            found.append(Guarded(pair, _STATES[pair.outcome], pair.why))
     missing = (Guarded(Pair(row, row), "unjudged", "this row was not measured now") for row in compared.only_a)
     return [*found, *missing]

@@ -92,13 +92,15 @@ class Data:
         return Figure(value, min(per_s / (centre + above), value), max(per_s / (centre - below), value))
 
     def mean(self) -> Figure:
-        """Return the mean latency in nanoseconds."""
+        """Return the mean latency in nanoseconds; no interval of it reaches below nothing."""
         value = float(self.latency_ns.mean())
         known = spread([rounds.binned(rounds.in_rounds_ns) for rounds in self.cuts])
         if not known.degrees:
             return Figure(value, more_s=self._more_s(known))
         below, above = self._ends(self.latency_ns, known)
-        return Figure(value, value - below, value + above, self._independent(float(self.latency_ns.var()), known))
+        return Figure(
+            value, max(value - below, 0.0), value + above, self._independent(float(self.latency_ns.var()), known)
+        )
 
     def percentile(self, quantile: float) -> Figure:
         """Return a percentile of the latency in nanoseconds."""

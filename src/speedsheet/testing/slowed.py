@@ -18,6 +18,8 @@ from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays
 
 _INNER, _SLOWER = "inner", "slower"
+#: The largest share of a request's time that it is made longer by.
+_MOST = 100
 
 
 class SlowedEngine:
@@ -89,8 +91,8 @@ def _share(text: str) -> float:
         share = float(text.removesuffix("%")) / 100 if text.endswith("%") else -1.0
     except ValueError:
         share = -1.0
-    if not 0 <= share <= 10:
-        raise BadInput(f"{_SLOWER}={text} is not a percentage", do="write 3%")
+    if not 0 <= share <= _MOST:
+        raise BadInput(f"{_SLOWER}={text} is not a percentage from 0% to {_MOST:.0%}", do="write 3%")
     return share
 
 
