@@ -8,8 +8,10 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import altair as alt
 import numpy as np
 import pytest
+from jsonschema import ValidationError
 
 from browser import chromium, needs_chromium, page_of, serious
 from looking_back import measured
@@ -21,6 +23,8 @@ from speedsheet.core.sheet import Sheet
 from speedsheet.history.explanations import explained, keep
 from speedsheet.history.sources import Run, load
 from speedsheet.host.places import cache_folder
+from speedsheet.pages.charts import said
+from speedsheet.pages.content import content
 from speedsheet.pages.page import embedded, render
 from speedsheet.pages.spread import spread
 from speedsheet.pages.words import LANGUAGES, PHRASES
@@ -110,6 +114,18 @@ def test_the_page_says_what_the_sheet_says(page, runs):
     assert "要求 fp16" in text
     assert "吞吐量(samples per sec)" in text
     assert "speedsheet verify" in text
+
+
+def test_every_chart_is_vega_lite(runs):
+    """Charts are built without checking their parts: the whole of each is of the schema, in both languages."""
+    specs = content(runs, cache_folder(), "stcp920").charts
+    assert {"throughput", "roofline", "beside", "distribution-1", "course-1"} <= specs.keys()
+    for lang in LANGUAGES:
+        for spec in specs.values():
+            kind = alt.LayerChart if "layer" in spec else alt.Chart
+            kind.from_dict(said(spec, lang), validate=True)
+    with pytest.raises(ValidationError):
+        alt.LayerChart.from_dict({**specs["throughput"], "width": "wide"}, validate=True)
 
 
 def test_every_phrase_is_in_both_languages():

@@ -76,7 +76,10 @@ def refreshed(store: Path, cache: Path, told: Callable[[int, int], None] = lambd
     A record whose seal does not match, or of a schema that is not known, is in it with its `problem`.
     """
     path = cache / "history" / f"{hashlib.sha256(str(store.absolute()).encode()).hexdigest()[:24]}-{_FORM}.parquet"
-    here, known = _states(store), _known(path)
+    here = _states(store)
+    if here and _indexed(path) == here:
+        return path
+    known = _known(path)
     fresh = [name for name, state in here.items() if known.get(name, _UNREAD)[:2] != state]
     if path.is_file() and not fresh and len(known) == len(here):
         return path
@@ -104,6 +107,15 @@ def _states(store: Path) -> dict[str, tuple[int, int]]:
                 if folder.is_dir():
                     found[folder.name] = 0, 0
     return found
+
+
+def _indexed(path: Path) -> dict[str, tuple[int, int]]:
+    """Return the states of the records in the index, by folder; nothing where it cannot be read."""
+    try:
+        folder, size, changed_ns = columns.table(path, ("folder", "size", "changed_ns")).values()
+    except (OSError, ValueError):
+        return {}
+    return dict(zip(folder.tolist(), zip(size.tolist(), changed_ns.tolist(), strict=True), strict=True))
 
 
 def _known(path: Path) -> dict[str, tuple[int, int, Row]]:

@@ -10,6 +10,7 @@ Relations are DuckDB's (https://duckdb.org/docs/stable/clients/python/overview):
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ class History:
         for name, view in _INDEX.items():
             connection.execute(f"CREATE VIEW {name} AS {view.format(index=_quoted(self.index))}")
         for name, file in _TABLES.items():
-            if name in query.lower() and (files := self._files(connection, file)):
+            if re.search(rf"\b{name}\b", query.lower()) and (files := self._files(connection, file)):
                 listed = ", ".join(f"'{_quoted(path)}'" for path in files)
                 table = f"read_parquet([{listed}], filename = true, union_by_name = true)"
                 columns_of = "* EXCLUDE (filename), parse_path(filename)[-2] AS folder"

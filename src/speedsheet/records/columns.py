@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping, Sequence
+from functools import cache
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,7 @@ def write_windows(windows: Sequence[Window], path: Path) -> int:
 def write_table(columns: Mapping[str, NDArray[Any]], path: Path) -> int:
     """Write named columns of equal length, zstd-compressed, in their order; return the number of rows."""
     columns = {name: np.ascontiguousarray(column) for name, column in columns.items()}
-    with connection() as opened:
+    with _cursor() as opened:
         opened.register("columns", columns)
         target = str(path).replace("'", "''")
         opened.execute(f"COPY columns TO '{target}' (FORMAT parquet, COMPRESSION zstd)")
@@ -65,7 +67,7 @@ def write_table(columns: Mapping[str, NDArray[Any]], path: Path) -> int:
 def rows_in(path: Path) -> int:
     """Return how many rows a Parquet file says it has. Raises ValueError where it is no Parquet file."""
     try:
-        with connection() as opened:
+        with _cursor() as opened:
             found = opened.execute("SELECT count(*) FROM read_parquet(?)", [str(path)]).fetchone()
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
@@ -105,11 +107,15 @@ def read_windows(path: Path) -> tuple[Window, ...]:
         raise ValueError(f"a column of the windows is missing or of another kind ({error})") from error
 
 
-def table(path: Path) -> dict[str, Any]:
-    """Return the columns of a Parquet file by name, masked where they hold nulls. Raises ValueError for another."""
+def table(path: Path, names: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the columns of a Parquet file by name, masked where they hold nulls; those of `names` where given.
+
+    Raises ValueError for another file, or where one is missing.
+    """
+    what = ", ".join(f'"{name}"' for name in names) or "*"
     try:
-        with connection() as opened:
-            found: dict[str, Any] = opened.execute("SELECT * FROM read_parquet(?)", [str(path)]).fetchnumpy()
+        with _cursor() as opened:
+            found: dict[str, Any] = opened.execute(f"SELECT {what} FROM read_parquet(?)", [str(path)]).fetchnumpy()  # noqa: S608  names are ours
     except duckdb.Error as error:
         raise ValueError(str(error)) from error
     return found
@@ -122,6 +128,16 @@ def sha256(path: Path) -> str:
         while block := stream.read(_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _cursor() -> duckdb.DuckDBPyConnection:
+    """Return a cursor of this process's one empty database: opening another takes longer than reading a small file."""
+    return _database(os.getpid()).cursor()
+
+
+@cache
+def _database(_process: int) -> duckdb.DuckDBPyConnection:
+    return connection()
 
 
 def connection() -> duckdb.DuckDBPyConnection:
