@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  full-width punctuation is what Chinese is written with
 """Runs and records compared: what differs comes first, winners only where they are entitled to it."""
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import pytest
 
 from looking_back import altered, measured
 from speedsheet.cli import main
+from speedsheet.cli.compare_records import rendered
+from speedsheet.cli.history_words import HISTORY_WORDS
 from speedsheet.core.errors import UnknownName, UsageError
 from speedsheet.core.measurement import Floor, Latency, Throughput
 from speedsheet.core.sheet import Sheet
@@ -18,8 +21,10 @@ from speedsheet.history import sources
 from speedsheet.history.comparing import compare
 from speedsheet.history.sources import Run
 from speedsheet.host.places import cache_folder
+from speedsheet.records import store
 from speedsheet.sheets import files
 from speedsheet.sheets.document import Document
+from speedsheet.sheets.languages import parse_language
 from test_records import row
 
 HOST = {"hostname": "bench-1", "cpu": "EPYC", "cores_allowed": 2, "memory_gib": 24.0, "speedsheet": "0.1.0"}
@@ -106,6 +111,49 @@ def test_two_engines_in_one_run_are_kept_apart():
     found = compare(of(*both), of(*both))
     assert [pair.outcome for pair in found.pairs] == ["none", "none"]
     assert [(pair.a.engine, pair.b.engine) for pair in found.pairs] == [("openvino",) * 2, ("onnxruntime",) * 2]
+
+
+def test_an_engine_that_one_side_lacks_stays_alone():
+    """Of two engines before and one now, the same one is compared, wherever it stands; the other is named."""
+    before = (served(engine="openvino"), served(engine="onnxruntime", throughput_samples_per_s=FAST))
+    for a in (before, before[::-1]):
+        found = compare(of(*a), of(served(engine="openvino")))
+        assert [(pair.a.engine, pair.b.engine) for pair in found.pairs] == [("openvino", "openvino")]
+        assert [row.engine for row in found.only_a] == ["onnxruntime"]
+
+
+def test_rows_that_differ_in_their_settings_are_kept_apart():
+    """One engine with two settings is two rows, in whichever order; three of one kind meet in theirs."""
+    two = [served(engine_settings={"NUM_STREAMS": count}) for count in ("1", "2")]
+    found = compare(of(*two), of(*reversed(two)))
+    assert [(pair.a.engine_settings, pair.b.engine_settings) for pair in found.pairs] == [
+        (row.engine_settings,) * 2 for row in two
+    ]
+    assert len(compare(of(*[served()] * 3), of(*[served()] * 3)).pairs) == 3
+    assert len(compare(of(*two), of(served(engine_settings={"NUM_STREAMS": "3"}))).only_a) == 2
+
+
+def test_a_store_stands_for_the_host_that_measured_last(tmp_path):
+    """Records of two machines in one folder are not taken for one machine's."""
+    for host, speed in (("bench-1", SLOW), ("bench-2", FAST)):
+        for model in ("resnet50", "bert_128") if host == "bench-1" else ("resnet50",):
+            store.seal(tmp_path, served(model=model, throughput_samples_per_s=speed), None,
+                       {"host": {**HOST, "hostname": host}})  # fmt: skip
+    run = sources.load(str(tmp_path), cache_folder())
+    assert run.host["hostname"] == "bench-2"
+    assert [(row.model, row.throughput_samples_per_s) for row in run.rows] == [("resnet50", FAST)]
+
+
+def test_a_reader_of_chinese_is_told_why_in_chinese():
+    """What differs, and why nothing is said: all of it, the names of hosts and what engines said apart."""
+    blank = served(model="x", throughput_samples_per_s=Throughput(5.0))
+    a = of(served(), served(model="bert").failed("wrong outputs"), blank)
+    b = of(*a.rows, hostname="other", cpu="Xeon")
+    text = rendered(compare(a, b), parse_language("zh"), 100)
+    for said in ("主机名：A bench-1；B other", "主机名 不同；处理器 不同", "A 没有数值：wrong outputs", "A 没有区间"):
+        assert said in text
+    assert "another" not in text
+    assert {one.what for one in compare(a, b).differences} <= HISTORY_WORDS["zh"].things.keys()
 
 
 def test_two_single_rows_are_compared_whatever_they_are_of():

@@ -12,6 +12,7 @@ from looking_back import measured
 from speedsheet.bench.explain import owners
 from speedsheet.cli import main
 from speedsheet.history.explanations import explained, keep, kept
+from speedsheet.host.places import data_folder
 
 STEPS = [
     {"name": "conv1+relu", "kind": "Convolution", "time_us": 600.0, "executed": "bf16", "nodes": ["conv1", "relu1"]},
@@ -37,6 +38,18 @@ def test_shares_are_of_the_whole_and_work_is_counted_once():
         ("FullyConnected", 1),
         ("Reorder", 1),
     ]
+
+
+def test_what_runs_behind_a_product_does_not_do_its_work_again():
+    """An activation that the engine did not fuse is the product's by name, and has none of its work."""
+    steps = [
+        {"name": "to int8", "kind": "Convert", "time_us": 5.0, "executed": "", "nodes": ["conv1"]},
+        {"name": "conv1", "kind": "Convolution", "time_us": 60.0, "executed": "bf16", "nodes": ["conv1"]},
+        {"name": "relu1", "kind": "Subgraph", "time_us": 3.0, "executed": "fp32", "nodes": ["conv1"]},
+    ]
+    found = explained({**FOUND, "steps": steps}, model="m", engine="e", precision="fp16", modelled_us={"conv1": 30.0})
+    assert {step.name: step.macs for step in found.steps} == {"conv1": 3 * 10**8, "to int8": 0, "relu1": 0}
+    assert [step.modelled_us for step in found.steps] == [30.0, None, None]
 
 
 def test_the_cards_operators_stand_beside_their_nodes_once():
@@ -100,6 +113,19 @@ def test_a_record_is_explained_as_it_was_measured(small_model, tmp_path, capsys)
     assert "STCP920" not in out
     assert main(["explain", str(record), "--lang", "zh"]) == 0
     assert "取自引擎自带的分析器" in capsys.readouterr().out
+    folder = data_folder() / "explanations"
+    assert kept(folder, record.name).batch_size == 4
+
+
+def test_a_record_that_is_run_otherwise_keeps_its_own_explanation(small_model, tmp_path, capsys, monkeypatch):
+    """Another engine takes its own device and settings, is printed, and is not put on the record's page."""
+    record = measured(small_model, tmp_path / "records")
+    assert main(["explain", str(record), "--engine", "openvino", "--json"]) == 0
+    assert "openvino" in json.loads(capsys.readouterr().out)["engine"]
+    assert kept(data_folder() / "explanations", record.name) is None
+    monkeypatch.chdir(record)
+    assert main(["explain", "."]) == 0
+    assert "onnxruntime" in kept(data_folder() / "explanations", record.name).engine
 
 
 def test_what_cannot_be_explained_is_one_line(small_model, tmp_path, capsys):

@@ -11,16 +11,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from looking_back import asked
+from speedsheet.bench.job import request_to_json
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.cli import main
 from speedsheet.core.measurement import Throughput
+from speedsheet.core.request import RowRequest
 from speedsheet.core.sheet import Sheet
 from speedsheet.history.comparing import compare
 from speedsheet.history.guard import guarded
+from speedsheet.records import store
 from speedsheet.sheets import files
 from speedsheet.sheets.document import Document
 from test_compare_records import FAST, HOST, SLOW, of, served
 
+CONDITIONS = {"request": request_to_json(RowRequest("resnet50"))}
 SLOWED = ["--engine", "speedsheet.testing.slowed:ENGINE", "--set", "inner=onnxruntime"]
 
 
@@ -58,6 +62,46 @@ def test_a_suspect_whose_second_measurement_has_no_interval_is_not_judged():
     blank = [replace(served(), throughput_samples_per_s=Throughput(70.0))]
     (row,) = judged([served(throughput_samples_per_s=FAST)], [served()], again=lambda rows: blank)
     assert (row.state, row.measured) == ("unjudged", 2)
+
+
+def test_each_row_is_measured_again_on_its_own_engine(tmp_path, capsys):
+    """Of a model on two engines the suspect one is measured again, not the one that comes last."""
+    rows = [served(engine=engine, throughput_samples_per_s=FAST) for engine in ("onnxruntime", "openvino")]
+    sealed = [store.seal(tmp_path / "records", row, None, {"host": HOST, **CONDITIONS}) for row in rows]
+    place = files.write(Document.of(Sheet(HOST, tuple(sealed))), tmp_path / "sheets")
+    asked_of = []
+
+    def measure(requests, **_):
+        asked_of.append([request.engine for request in requests])
+        return Sheet(HOST, tuple(
+            served(engine=request.engine, throughput_samples_per_s=SLOW if request.engine == "onnxruntime" else FAST)
+            for request in requests
+        ))  # fmt: skip
+
+    assert main(["guard", "--baseline", str(place), "--allow", "5%", "--out", str(tmp_path)], measure=measure) == 1
+    assert asked_of == [["onnxruntime", "openvino"], ["onnxruntime"]]
+    assert "a slowdown beyond 5 % is established" in capsys.readouterr().out
+
+
+def test_a_summary_that_cannot_be_written_changes_no_verdict(tmp_path, capsys, monkeypatch):
+    """The answer is printed first, and its exit code stands; whatever else goes wrong is never a slowdown."""
+    places = [
+        files.write(Document.of(Sheet(HOST, (served(throughput_samples_per_s=speed),))), tmp_path / name)
+        for name, speed in (("fast", FAST), ("slow", SLOW))
+    ]
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "nowhere" / "summary.md"))
+    assert main(["guard", str(places[1]), "--baseline", str(places[1]), "--allow", "5%"]) == 0
+    assert main(["guard", str(places[1]), "--baseline", str(places[0]), "--allow", "5%"]) == 1
+    told = capsys.readouterr()
+    assert told.err.count("no summary was written") == 2
+    assert "a slowdown beyond 5 % is established" in told.out
+
+    def broken(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    (record,) = [store.seal(tmp_path / "records", served(), None, {"host": HOST, **CONDITIONS})]
+    place = files.write(Document.of(Sheet(HOST, (record,))), tmp_path / "again")
+    assert main(["guard", "--baseline", str(place), "--allow", "5%", "--out", str(tmp_path)], measure=broken) == 3
 
 
 def test_a_row_that_was_not_measured_now_is_not_judged():

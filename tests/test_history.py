@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import speedsheet
+from looking_back import altered
 from speedsheet.cli import main
 from speedsheet.core.errors import UsageError
 from speedsheet.core.measurement import Latency, Throughput
@@ -166,6 +167,74 @@ def test_records_of_every_schema_are_listed(tmp_path):
     assert len(History.of(tmp_path).rows()) == len(list(OLD.iterdir()))
 
 
+def test_a_data_folder_means_the_records_in_it(tmp_path):
+    """What --out took can be given to --store as it is."""
+    (old, *_) = OLD.iterdir()
+    shutil.copytree(old, tmp_path / "records" / old.name)
+    (tmp_path / "sheets").mkdir()
+    assert [row["folder"] for row in History.of(tmp_path).rows()] == [old.name]
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("batch_size", 1e30), ("batch_size", "abc"), ("batch_size", 10**30), ("gate", {"passed": "yes"}),
+    ("precision_executed", ["fp32"]), ("latency_ms", {"mean": "fast"}), ("engine", ["a", "b"]),
+])  # fmt: skip
+def test_a_record_of_strange_types_is_listed_or_named_and_the_rest_works(tmp_path, capsys, key, value):
+    """Sealed as it should be, and no row of ours: neither the list nor what asks the store ends with it."""
+    good, bad = seal(tmp_path), seal(tmp_path)
+    altered(bad, lambda content: content["row"].update({key: value}))
+    history = History.of(tmp_path)
+    told = {one["folder"] for one in history.rows()} | {folder for folder, _ in history.skipped()}
+    assert told == {good.name, bad.name}
+    assert good.name in {one["folder"] for one in history.rows()}
+    assert main(["history", "--store", str(tmp_path)]) == 0
+    assert good.name in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999"])
+def test_a_number_that_json_has_not_is_damage(tmp_path, number):
+    """It is read by lenient readers, and no seal can be taken over it."""
+    good, bad = seal(tmp_path), seal(tmp_path)
+    path = bad / store.ROW_FILE
+    path.write_text(path.read_text().replace('"schema"', f'"extra": {number}, "schema"', 1))
+    assert [one["folder"] for one in History.of(tmp_path).rows()] == [good.name]
+    assert [record.folder.name for record in store.listed(tmp_path).records] == [good.name]
+
+
+def test_a_record_without_a_name_or_a_time_is_listed(tmp_path, capsys):
+    """Blank text is blank, not an error."""
+    altered(seal(tmp_path, model=""), lambda content: content.update(created_utc=""))
+    assert main(["history", "--store", str(tmp_path)]) == 0
+    assert "1 of 1 records" in capsys.readouterr().out
+
+
+def test_what_is_wrong_with_a_question_is_one_line(tmp_path, capsys):
+    """An empty question, one that fails while it is answered, a table that is cut off."""
+    record = seal(tmp_path)
+    for query in ("", "SELECT CAST(model AS INTEGER) FROM records", "SELECT"):
+        assert main(["history", "--store", str(tmp_path), "--sql", query]) == 2
+        assert capsys.readouterr().err.startswith("speedsheet: --sql")
+    (record / store.SAMPLES_FILE).write_bytes(b"PAR1")
+    assert main(["history", "--store", str(tmp_path), "--sql", "SELECT count(*) FROM samples"]) == 2
+    assert capsys.readouterr().err.startswith("speedsheet: --sql")
+    assert main(["history", "--store", str(tmp_path), "--sql", "SELECT 'nan'::DOUBLE AS x", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"x": None}]
+
+
+def test_a_precision_is_found_however_it_is_written(tmp_path, capsys):
+    """BF16 on the sheet is bf16 in the record."""
+    seal(tmp_path, precision="bf16")
+    assert main(["history", "--store", str(tmp_path), "--precision", "BF16"]) == 0
+    assert "1 of 1 records" in capsys.readouterr().out
+
+
+def test_columns_of_rows_do_not_open_the_samples(tmp_path):
+    """A view of samples is made where they are asked for: samples_per_s is a column of rows."""
+    record = seal(tmp_path)
+    (record / store.SAMPLES_FILE).write_bytes(b"cut off")
+    assert len(History.of(tmp_path).rows()) == 1
+
+
 def test_two_stores_are_merged_by_copying(tmp_path):
     """Folders of one store put into another are records of it, and still verify."""
     one, other = seal(tmp_path / "a"), seal(tmp_path / "b")
@@ -242,6 +311,21 @@ def test_a_store_at_a_url_is_written_and_read(memory, tmp_path):
     mirror = History.of("memory://lab/store")
     assert [one["folder"] for one in mirror.rows()] == [second.name, first.name]
     assert store.verify(mirror.store / first.name).seal == store.read(first).seal
+
+
+def test_a_driver_that_only_lists_is_enough(memory, tmp_path):
+    """Not every file system of fsspec takes more than a path to list, as that of SFTP does not."""
+
+    class Plain(type(memory)):
+        protocol = "plain"
+
+        def ls(self, path, detail=True):
+            return super().ls(path, detail=detail)
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    record = seal(tmp_path)
+    remote.pushed(record, "plain://lab/store")
+    assert [one["folder"] for one in History.of("plain://lab/store").rows()] == [record.name]
 
 
 def test_what_lies_at_a_url_may_be_hostile(memory, tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp, hypot, log
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from speedsheet.core.measurement import Throughput
 from speedsheet.stats.independent import ONE_PROCESS, ratio, verdict
@@ -63,6 +64,21 @@ def test_intervals_hold_and_verdicts_are_rarely_false():
 def test_an_allowance_is_for_both_ways(b, allow, outcome):
     """What is within the allowance is no difference, however well it is known."""
     assert verdict(figure(1.0, 0.001), figure(b, 0.001), (3, 3), allow).outcome == outcome
+
+
+def test_few_processes_say_less_at_99_per_cent():
+    """Three processes have two degrees of freedom, two have one: Student's factor from 95 to 99 % is theirs."""
+    for processes, degrees in ((2, 1), (3, 2), (9, 4)):
+        found = verdict(figure(1.0, 0.05), figure(1.0, 0.03), (processes, processes))
+        alone = ONE_PROCESS if processes == 2 else 0.0
+        wider = stats.t.ppf(0.995, degrees) / stats.t.ppf(0.975, degrees)
+        assert log(found.high) == pytest.approx(wider * hypot(0.05, 0.03, alone, alone), rel=1e-6)
+
+
+def test_an_interval_that_reaches_below_nothing_is_none():
+    """Records of earlier versions have such ones: there is a ratio, and no verdict."""
+    assert verdict(Throughput(2.0, -0.5, 4.5), figure(2.0, 0.1)) is None
+    assert ratio(Throughput(2.0, -0.5, 4.5), figure(2.0, 0.1)).low is None
 
 
 def test_without_an_interval_there_is_a_ratio_and_no_verdict():

@@ -96,6 +96,44 @@ def test_a_forged_figure_is_named_though_the_seal_fits(name, copy):
     assert name in {misfit.what for misfit in found.misfits}
 
 
+def test_figures_without_samples_are_no_record(copy):
+    """Who removes the samples, and says so under a seal that fits, has figures that follow from nothing."""
+    for name in (store.SAMPLES_FILE, store.WINDOWS_FILE):
+        (copy / name).unlink()
+    found = verified(altered(copy, lambda content: content.update(samples=None, windows=None)))
+    assert not found.ok
+    assert "no samples" in found.damage
+
+
+STRANGE = {
+    "a plan of another version": lambda content: content["conditions"]["plan"].update(unheard_of=1),
+    "a plan without its parts": lambda content: content["conditions"].update(plan={"a": 1}),
+    "cores that are no number": lambda content: content["conditions"]["host"].update(cores_logical="x"),
+    "clients that are no number": lambda content: content["row"].update(thread_num="many"),
+}
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_whatever_is_in_a_record_verifying_goes_on(name, copy, capsys):
+    """What no record of ours holds is damage, named; the next record is verified all the same."""
+    found = verified(altered(copy, STRANGE[name]))
+    assert not found.ok
+    assert found.damage or found.misfits
+    assert main(["verify", str(copy), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["ok"] is False
+
+
+def test_a_window_in_which_nothing_ended_is_json_too(copy, capsys):
+    """A median that there is not is null, and the answer for scripts comes whole."""
+    windows = list(store.samples(copy).windows)
+    windows[0] = replace(windows[0], opened_ns=windows[0].opened_ns - 2, closed_ns=windows[0].opened_ns - 1)
+    columns.write_windows(windows, copy / store.WINDOWS_FILE)
+    altered(copy, lambda content: rehashed(content, "windows", copy / store.WINDOWS_FILE))
+    assert main(["verify", str(copy), "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)["records"]
+    assert {"what": "the median of window 1, ns", "stated": windows[0].median_ns, "found": None} in told["misfits"]
+
+
 def forge_samples(record: Path, **changes: Any) -> None:
     """Write other samples into a record, with their hash and a seal that fits."""
     samples = store.samples(record)

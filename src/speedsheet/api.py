@@ -6,7 +6,7 @@ sheet = speedsheet.measure("resnet50", precision="bf16", window_s=5)
 print(sheet)                                   # as in a terminal; in a notebook it shows itself as a table
 sheet.rows[0].throughput_samples_per_s         # a frozen Measurement: the keys of --json
 speedsheet.load("latest")                      # a run, a record, or a published sheet
-speedsheet.History.of("records").sql("SELECT model, samples_per_s FROM records").fetchall()
+speedsheet.History.of().sql("SELECT model, samples_per_s FROM records").fetchall()
 """
 
 from __future__ import annotations

@@ -114,4 +114,5 @@ def _sweep(folder: Path) -> None:
     for path in folder.glob("[0-9]*.json") if folder.is_dir() else ():
         pid = path.name.partition("-")[0]
         if pid.isdigit() and not psutil.pid_exists(int(pid)):
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # another user's
+                path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """`speedsheet`: finds the verb, and turns whatever goes wrong into one line and an exit code.
 
-0: every row has its number. 1: some have not. 2: the command was wrong.
+0: every row has its number. 1: some have not. 2: the command was wrong. To `guard` 1 says that a slowdown is
+established, and never that something went wrong: that is 3.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from speedsheet.cli.seam import Measure
 from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
 
 OK, SOME_FAILED, WRONG_COMMAND, INTERRUPTED = 0, 1, 2, 130
+#: What an error is to verbs to whom 1 says something else.
+_FAILED = {"guard": 3}
 _VERBS = (
     "sheet",
     "run",
@@ -85,7 +88,8 @@ def main(argv: Sequence[str] | None = None, *, measure: Measure | None = None) -
             traceback.print_exc()
         line, code = _explained(error, arguments)
         print(f"speedsheet: {' '.join(line.split())}", file=sys.stderr)
-        return code
+        verb = next((argument for argument in arguments if argument in _VERBS), "")
+        return _FAILED.get(verb, code) if code == SOME_FAILED else code
     return code
 
 

@@ -106,7 +106,9 @@ def _differences(compared: Compared, ours: HistoryWords, width: int) -> Iterator
 
 
 def _differs(one: Difference, ours: HistoryWords) -> str:
-    return ("! " if one.decides else "  ") + ours.differs.format(what=one.what, a=clean(one.a), b=clean(one.b))
+    return ("! " if one.decides else "  ") + ours.differs.format(
+        what=ours.thing(one.what), a=clean(one.a), b=clean(one.b)
+    )
 
 
 def _row(pair: Pair, words: Words) -> list[str]:
@@ -119,8 +121,10 @@ def _row(pair: Pair, words: Words) -> list[str]:
 
 
 def _said(pair: Pair, ours: HistoryWords, width: int) -> Iterator[str]:
-    told = [ours.row_differs.format(what=one.what, a=clean(one.a), b=clean(one.b)) for one in pair.differ]
-    texts = ([ours.withheld.format(why=clean(pair.why))] if pair.why else []) + (["; ".join(told)] if told else [])
+    told = [ours.row_differs.format(what=ours.thing(one.what), a=clean(one.a), b=clean(one.b)) for one in pair.differ]
+    texts = ([ours.withheld.format(why=clean(ours.reason(pair.why)))] if pair.why else []) + (
+        ["; ".join(told)] if told else []
+    )
     for text in texts:
         yield from wrapped(f"{clean(model_name(pair.a))} {pair.a.precision.upper()}: {text}", width, "  ", "    ")
 

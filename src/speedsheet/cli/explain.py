@@ -39,7 +39,7 @@ def verb(what: str, card: str, everything: bool, words: Words, as_json: bool, **
     """Say where the time of a row goes: by step of the engine, with the type that executed and the work that it did.
 
     The engine's own profiler is asked, on a session of its own that nobody times: what it prints are shares to look at,
-    not latencies. Of a record, the answer is kept for its page (speedsheet report).
+    not latencies. Of a record, as it was measured, the answer is kept for its page (speedsheet report).
     """
     from tempfile import TemporaryDirectory
 
@@ -65,7 +65,7 @@ def verb(what: str, card: str, everything: bool, words: Words, as_json: bool, **
     title, times = _modelled(row, card)
     engine = " ".join(part for part in (row.engine, row.engine_version, row.device) if part)
     answer = explained(found, model=row.model, engine=engine, precision=row.precision, card=title, modelled_us=times)
-    if record is not None:
+    if record is not None:  # of the record as it is, not of one that was asked otherwise
         keep(data_folder() / "explanations", record.name, answer)
     if as_json:
         out.write(json.dumps(asdict(answer), indent=1, allow_nan=False) + "\n")
@@ -76,7 +76,7 @@ def verb(what: str, card: str, everything: bool, words: Words, as_json: bool, **
 
 
 def _asked(what: str, given: Mapping[str, Any]) -> tuple[Path | None, RowRequest]:
-    """Return the record that is meant, if one is, and the request that measures it, changed by what was given."""
+    """Return the record that is meant, null where none is or it is to be run otherwise, and what to run."""
     from dataclasses import replace
 
     from speedsheet.cli.measuring import refuse
@@ -90,7 +90,7 @@ def _asked(what: str, given: Mapping[str, Any]) -> tuple[Path | None, RowRequest
     places = (Path(what).expanduser(), data_folder() / "records" / what)
     record = next((place for place in places if (place / ROW_FILE).is_file()), None)
     if record is not None:
-        request = request_of(record)
+        record, request = record.resolve(), request_of(record)
     elif what in workloads() or what.endswith(".onnx"):
         request = RowRequest(what)
         refuse(request)
@@ -101,9 +101,12 @@ def _asked(what: str, given: Mapping[str, Any]) -> tuple[Path | None, RowRequest
         raise UsageError("is no record and no model", where=what, do="give one: speedsheet explain resnet50")
     named = {"engine": given["engine"], "precision": given["precision"], "batch_size": given["batch"],
              "thread_num": given["threads"]}  # fmt: skip
-    changes = {name: value for name, value in named.items() if value is not None}
-    settings = {**request.settings, **mapping("--set", given["settings"])}
-    return record, replace(request, **changes, settings=settings)
+    changes: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    if given["engine"] not in {None, request.engine}:  # another engine has other devices and settings
+        changes |= {"device": None, "settings": {}}
+    asked = replace(request, **changes)
+    asked = replace(asked, settings={**asked.settings, **mapping("--set", given["settings"])})
+    return record if asked == request else None, asked
 
 
 def _modelled(row: Measurement, card: str) -> tuple[str, Mapping[str, float]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from speedsheet.cli.options import SHARE, Options, measuring
+from speedsheet.cli.options import DEBUG, LANGUAGE, SHARE, Options, measuring
 from speedsheet.cli.seam import Measure
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from speedsheet.history.sources import Run
 
 PASSED, SLOWER, UNJUDGED = 0, 1, 3
+_FORMATS = ("table", "markdown", "json")
 
 
 @click.command("guard")
@@ -30,6 +31,11 @@ PASSED, SLOWER, UNJUDGED = 0, 1, 3
 @click.option("--summary", type=click.Path(path_type=Path), metavar="FILE.md",
               help="Append the Markdown summary here; $GITHUB_STEP_SUMMARY by default.")  # fmt: skip
 @measuring
+@click.option("--out", metavar="DIR", help="Where the records of what is measured now go; your data folder by default.")
+@click.option("--format", "shape", type=click.Choice(_FORMATS), help="Default: table in a terminal, else markdown.")
+@click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh", help="Language of the answer.")
+@click.option("--json", "as_json", is_flag=True, help="The same as --format json.")
+@DEBUG
 @click.pass_obj
 def verb(
     measure: Measure | None, /, run: str | None, baseline: str, allow: float, across: bool, summary: Path | None,
@@ -40,7 +46,9 @@ def verb(
     \b
     exit 0  no slowdown beyond the allowance is established
          1  one is: at 99 %, and again when the row was measured once more in three fresh processes
-         3  none is, and some row could not be judged: it failed, or host or clocks differ (--across judges anyway)
+         3  none is, and some row could not be judged: it failed, or host or clocks differ (--across judges anyway);
+            or something went wrong
+         2  the command was wrong
 
     Options of measuring change what is measured now, for every row.
     """
@@ -61,16 +69,20 @@ def verb(
     rows = guarded(compared, allow, again)
     out, words = screen.output(), options.words
     shape = options.format_for(terminal=out.terminal)
-    place = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if os.environ.get("GITHUB_STEP_SUMMARY") else None)
-    if place:
-        with place.open("a", encoding="utf-8") as stream:
-            stream.write(as_markdown(rows, compared, allow, words))
     if shape == "json":
         out.write(json.dumps(as_json(rows, compared, allow), indent=1, allow_nan=False) + "\n")
     elif shape == "table":
         out.write(as_table(rows, compared, allow, words, out.line_width, ascii_only=out.ascii_only))
     else:
         out.write(as_markdown(rows, compared, allow, words))
+    out.stream.flush()
+    place = summary or (Path(os.environ["GITHUB_STEP_SUMMARY"]) if os.environ.get("GITHUB_STEP_SUMMARY") else None)
+    try:
+        if place:
+            with place.open("a", encoding="utf-8") as stream:
+                stream.write(as_markdown(rows, compared, allow, words))
+    except OSError as error:  # the answer is printed, and the exit code says it
+        screen.errors().write(f"speedsheet: no summary was written to {place}: {error.strerror}\n")
     states = {row.state for row in rows}
     return SLOWER if "slower" in states else UNJUDGED if "unjudged" in states or not rows else PASSED
 
@@ -83,10 +95,14 @@ def _measured(
     from speedsheet.cli.measuring import writable
     from speedsheet.cli.seam import bench
     from speedsheet.cli.view import view
+    from speedsheet.core.errors import UsageError
     from speedsheet.history.guard import CONFIRMING_PROCESSES
-    from speedsheet.history.sources import Run, key
+    from speedsheet.history.sources import Run
     from speedsheet.host.places import data_folder
+    from speedsheet.records.remote import is_url
 
+    if options.out and is_url(options.out):
+        raise UsageError("is a URL", where="--out", do="give a folder")
     store = writable(Path(options.out) if options.out else data_folder()) / "records"
     asked = _requests(before, options)
     told = screen.errors()
@@ -101,11 +117,11 @@ def _measured(
         return Run("now", "run", sheet.rows, sheet.host)
 
     now = run(asked)
-    request_of_row = {key(row): request for row, request in zip(now.rows, asked, strict=True)}
+    request_of_row = {id(row): request for row, request in zip(now.rows, asked, strict=True)}
 
     def again(rows: Sequence[Measurement]) -> Sequence[Measurement]:
         told.write(f"measuring {len(rows)} again, in {CONFIRMING_PROCESSES} processes each\n")
-        return run([replace(request_of_row[key(row)], processes=CONFIRMING_PROCESSES) for row in rows]).rows
+        return run([replace(request_of_row[id(row)], processes=CONFIRMING_PROCESSES) for row in rows]).rows
 
     return now, again
 

@@ -38,7 +38,7 @@ def as_table(
     lines += fitted(ours.guard, [_cells(row, words) for row in rows], _RIGHT, _SPARED, width).splitlines()
     for row in rows:
         if row.why:
-            lines += wrapped(f"{_name(row)}: {clean(row.why)}", width, "  ", "    ")
+            lines += wrapped(f"{_name(row)}: {clean(ours.reason(row.why))}", width, "  ", "    ")
     lines += wrapped(_counted(rows, compared, allow, words), width)
     text = "\n".join(lines) + "\n"
     return to_ascii(text) if ascii_only else text
@@ -53,8 +53,10 @@ def as_markdown(rows: Sequence[Guarded], compared: Compared, allow: float, words
         *cells, state = map(escape, _cells(row, words))
         lines.append(f"| {' | '.join(cells)} | {_MARKS[row.state]} {state} |")
     lines += ["", escape(_counted(rows, compared, allow, words))]
-    lines += [f"- {escape(_name(row))}: {escape(row.why)}" for row in rows if row.why]
-    lines += [f"- {escape(ours.differs.format(what=one.what, a=one.a, b=one.b))}" for one in compared.differences]
+    lines += [f"- {escape(_name(row))}: {escape(ours.reason(row.why))}" for row in rows if row.why]
+    lines += [
+        f"- {escape(ours.differs.format(what=ours.thing(one.what), a=one.a, b=one.b))}" for one in compared.differences
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from speedsheet.cli.options import COUNT, DEBUG, LANGUAGE
+from speedsheet.cli.options import COUNT, DEBUG, LANGUAGE, PRECISION
 
 if TYPE_CHECKING:
     from speedsheet.history.store import History
@@ -24,7 +25,7 @@ _RIGHT, _SPARED = frozenset({3, 4, 6, 7, 8}), (8, 7, 4, 9, 3, 5, 2, 0)
 @click.command("history")
 @click.argument("model", required=False)
 @click.option("--engine", metavar="NAME", help="Rows of this engine.")
-@click.option("--precision", metavar="NAME", help="Rows that asked for this precision.")
+@click.option("--precision", type=PRECISION, metavar="NAME", help="Rows that asked for this precision.")
 @click.option("--status", metavar="ok|failed", help="Rows that have a number, or have none.")
 @click.option("--limit", type=COUNT, metavar="N", help=f"At most so many, newest first; {_LIMIT} by default.")
 @click.option("--sql", metavar="QUERY", help="Ask in SQL of: records, samples, windows, skipped.")
@@ -50,10 +51,10 @@ def verb(
     out, told = screen.output(), screen.errors()
     history = History.of(store or _made(data_folder() / "records"), _progress(told) if told.terminal else _quiet)
     if sql is not None:
-        found = history.sql(sql)
-        names, values = list(found.columns), [list(row) for row in found.fetchall()]
+        names, values = history.fetched(sql)
         if as_json:
-            out.write(json.dumps([dict(zip(names, row, strict=True)) for row in values], indent=1, default=str) + "\n")
+            rows = [{name: _finite(value) for name, value in zip(names, row, strict=True)} for row in values]
+            out.write(json.dumps(rows, indent=1, allow_nan=False, default=str) + "\n")
         else:
             out.write(_listed(names, [[_cell(value) for value in row] for row in values], out.line_width))
         return 0
@@ -101,7 +102,7 @@ def _table(history: History, rows: Sequence[Mapping[str, Any]], words: Words, wi
     text = ""
     if rows:
         text = fitted(ours.history, [_row(row, words) for row in rows], _RIGHT, _SPARED, width)
-    counted = history.sql("SELECT count(*) FROM records").fetchall()
+    _, counted = history.fetched("SELECT count(*) FROM records")
     notes = [ours.shown.format(n=len(rows), of=counted[0][0], store=history.store)]
     notes += [ours.skipped.format(name=name, why=why) for name, why in history.skipped()[:5]]
     return text + "".join(f"{part}\n" for note in notes for part in wrapped(note, width))
@@ -115,8 +116,8 @@ def _row(row: Mapping[str, Any], words: Words) -> list[str]:
     half = None if low is None or high is None else (high - low) / 2
     speed = words.statuses.get(row["status"], row["status"]) if value is None else rounded(value, half)
     return [
-        row["created_utc"][:16].replace("T", " "),
-        clean(Path(row["model"]).name),
+        (row["created_utc"] or "")[:16].replace("T", " "),
+        clean(Path(row["model"] or "").name),
         (row["precision"] or "").upper(),
         str(row["batch_size"]),
         str(row["thread_num"]),
@@ -126,6 +127,11 @@ def _row(row: Mapping[str, Any], words: Words) -> list[str]:
         BLANK if row["mean_ms"] is None else rounded(row["mean_ms"]),
         clean(row["folder"]),
     ]
+
+
+def _finite(value: Any) -> Any:
+    """Return null for what JSON has no number for."""
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _listed(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

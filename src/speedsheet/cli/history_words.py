@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -36,6 +37,19 @@ class HistoryWords:
     failed: str
     unjudged: str
     baseline: str
+    things: Mapping[str, str]
+    reasons: Mapping[str, str]
+
+    def thing(self, what: str) -> str:
+        """Return what differs between two sides, in this language."""
+        return self.things.get(what, what)
+
+    def reason(self, why: str) -> str:
+        """Return why nothing is said of a row, in this language as far as it is our own reason."""
+        for ours, theirs in self.reasons.items():
+            if found := re.fullmatch(ours, why, re.DOTALL):
+                return theirs.format(*map(self.reason, found.groups()))
+        return self.thing(why)
 
 
 ENGLISH = HistoryWords(
@@ -69,6 +83,8 @@ ENGLISH = HistoryWords(
     failed="a slowdown beyond {allow} is established",
     unjudged="some rows could not be judged",
     baseline="baseline",
+    things={},
+    reasons={},
 )  # fmt: skip
 
 CHINESE = HistoryWords(
@@ -98,6 +114,26 @@ CHINESE = HistoryWords(
     failed="已证实有超过 {allow} 的变慢",
     unjudged="有的行无法判断",
     baseline="基线",
+    things={
+        "hostname": "主机名", "cpu": "处理器", "cores_allowed": "可用核数", "memory_gib": "内存 GiB",
+        "virtualisation": "虚拟化", "governor": "调频策略", "clock_state": "时钟状态", "kernel": "内核",
+        "os": "操作系统", "python": "Python", "speedsheet": "speedsheet", "engines": "引擎", "title": "标题",
+        "publisher": "发布者", "version": "版本", "date": "日期", "tool": "测试工具", "software": "软件环境",
+        "hardware": "硬件环境", "clock_note": "时钟说明", "model": "模型", "precision": "精度", "batch": "批大小",
+        "thread_num": "线程数", "clock": "时钟", "engine": "引擎", "device": "设备", "executed": "执行精度",
+        "settings": "引擎设置", "artifact": "模型文件", "weights": "权重", "inputs": "输入",
+        "speed of the host itself (an empty request)": "主机自身的速度（空请求）",
+        "slower at first, and not when it was measured again": "初测变慢，重测未再变慢",
+        "this row was not measured now": "此行这次没有测量", "it was not printed": "没有印出", "published": "公布的",
+        "modelled": "模型推算的",
+    },
+    reasons={
+        "(another .*); (another .*)": "{}；{}",
+        "another (.*)": "{} 不同",
+        "([AB]) has no number: (.*)": "{} 没有数值：{}",
+        "([AB]) has no interval: its figures are (.*)": "{} 没有区间：其数值是{}",
+        "([AB]) has no interval": "{} 没有区间",
+    },
 )  # fmt: skip
 
 HISTORY_WORDS: Mapping[str, HistoryWords] = {"en": ENGLISH, "zh": CHINESE}

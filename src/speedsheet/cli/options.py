@@ -164,6 +164,7 @@ TARGETS = Read("targets", read_targets)
 CLOCKS = Read("clocks", read_clocks)
 AMOUNT, CURRENCY = Read("amount", read_amount), Read("currency", read_currency)
 
+#: How rows are measured, and what is made of them.
 _MEASURING = (
     click.option("--engine", metavar="auto|NAME", help="Engine to run on; auto tries each and takes the best."),
     click.option("--device", metavar="NAME", help="A device of that engine: GPU.0, CUDAExecutionProvider, ..."),
@@ -172,17 +173,20 @@ _MEASURING = (
     click.option("--strict-precision", is_flag=True, help="Fail a row where another precision ran than was asked."),
     click.option("--batch", type=COUNT, metavar="N", help="Samples in a request."),
     click.option("--threads", type=COUNT, metavar="N", help="Clients that ask at once (thread_num)."),
-    click.option("--time", "window_s", type=DURATION, metavar="10s", help="Measured window of each row, at most."),
+    click.option("--time", "window_s", type=DURATION, metavar="10s",
+                 help="Measured window of each row; with a target, at most."),
     click.option("--precision-target", "targets", type=TARGETS, multiple=True, metavar="5%|p99=5%",
                  help="Measure until ± of throughput, or of a percentile, is at most this."),
     click.option("--budget", "budget_s", type=DURATION, metavar="5m", help="Time for the whole sheet."),
     click.option("--processes", type=COUNT, metavar="N", help="Worker processes for each row, one after the other."),
-    click.option("--clocks", type=CLOCKS, default="default", metavar="default,tuned",
-                 help="Measure each row at the clocks as they are, held at the highest sustained, or both."),
     click.option("--quick", is_flag=True, help="Shorter windows, and nothing else less."),
     click.option("--seed", type=SEED, metavar="N", help="Seed of synthetic inputs."),
     click.option("--stall-limit", "stall_limit_s", type=DURATION, default=300.0, metavar="300s",
                  help="A row that says nothing for so long is ended; 300s by default."),
+)  # fmt: skip
+_SHEET = (
+    click.option("--clocks", type=CLOCKS, default="default", metavar="default,tuned",
+                 help="Measure each row at the clocks as they are, held at the highest sustained, or both."),
     click.option("--resume", is_flag=True, help="Measure only rows that have no record yet."),
     click.option("--out", metavar="DIR|URL", help="Where records and sheets go; records to a URL of fsspec too."),
     click.option("--format", "shape", type=click.Choice(FORMATS), help="Default: table in a terminal, else markdown."),
@@ -198,10 +202,17 @@ _MEASURING = (
 
 
 def measuring(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a verb the options of measuring."""
+    """Give a verb the options of how rows are measured."""
     for option in reversed(_MEASURING):
         command = option(command)
     return command
+
+
+def printing_sheets(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a verb the options of measuring, and those of the sheet that it prints and keeps."""
+    for option in reversed(_SHEET):
+        command = option(command)
+    return measuring(command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,19 +230,19 @@ class Options:
     targets: Sequence[tuple[Target, ...]]
     budget_s: float | None
     processes: int | None
-    clocks: tuple[str, ...]
     quick: bool
     seed: int | None
     stall_limit_s: float
-    resume: bool
     out: str | None
     shape: str | None
     words: Words
-    price_per_hour: float | None
-    currency: str | None
-    html: bool
-    resources: bool
     as_json: bool
+    clocks: tuple[str, ...] = ("default",)
+    resume: bool = False
+    price_per_hour: float | None = None
+    currency: str | None = None
+    html: bool = False
+    resources: bool = False
     refine: bool = False
 
     @property

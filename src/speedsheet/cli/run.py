@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from speedsheet.cli.options import INPUT, PAIR, Options, mapping, measuring
+from speedsheet.cli.options import INPUT, PAIR, Options, mapping, printing_sheets
 from speedsheet.cli.seam import Measure
 
 
@@ -32,7 +32,7 @@ from speedsheet.cli.seam import Measure
     "--weights", metavar="FILE|NAME", help="Trained weights of a shipped model: a file, or what is offered: imagenet."
 )
 @click.option("--carry", type=PAIR, multiple=True, metavar="OUT=IN", help="An output that is the next request's input.")
-@measuring
+@printing_sheets
 @click.pass_obj
 def verb(
     measure: Measure | None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from speedsheet.cli.options import Options, measuring
+from speedsheet.cli.options import Options, printing_sheets
 from speedsheet.cli.seam import Measure
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _CARD = "stcp920"
 )
 @click.option("--with-twin", is_flag=True, help="What a modelled card would do, and what is published, beside it.")
 @click.option("--against", metavar="SHEET", help="A published sheet's figures beside ours, and the ratio: stcp920.")
-@measuring
+@printing_sheets
 @click.pass_obj
 def verb(
     measure: Measure | None, /, suite: str, weights: str | None, with_twin: bool, against: str | None, **given: Any

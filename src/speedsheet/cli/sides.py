@@ -2,7 +2,7 @@
 
 A side is a model, and behind an ``@`` what is particular about it, with commas between: an engine, a precision, or
 KEY=VALUE. The keys engine, device, precision, batch and threads are ours, any other is a setting of the engine. A side
-without a model is the other side with that changed; an engine named begins with its own settings.
+B without a model is A with that changed; an engine named begins with its own settings.
 """
 
 from __future__ import annotations

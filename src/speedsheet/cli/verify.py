@@ -97,11 +97,15 @@ def _foot(found: Sequence[Verified], words: Words) -> str:
 
 
 def _document(found: Sequence[Verified]) -> dict[str, Any]:
+    from speedsheet.records.canonical import plain
+
     rows = [
         {
             "record": str(one.folder), "model": one.row.model if one.row else None, "ok": one.ok,
             "damage": one.damage or None, "figures": one.figures, "unseen": list(one.unseen),
-            "misfits": [{"what": part.what, "stated": part.stated, "found": part.found} for part in one.misfits],
+            "misfits": [
+                plain({"what": part.what, "stated": part.stated, "found": part.found}) for part in one.misfits
+            ],
         }
         for one in found
     ]  # fmt: skip

@@ -7,19 +7,19 @@ fast: the ruler (the empty engine, measured with every row) tells whether it was
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal
 
 from speedsheet.core.comparison import Ratio, Verdict
 from speedsheet.core.measurement import Measurement, Throughput, executed_kinds
-from speedsheet.history.sources import Run, unique
+from speedsheet.history.sources import HOST, Run, key, own
 from speedsheet.stats import independent
 
 Outcome = Literal["faster", "slower", "none", "withheld"]
 #: Facts of a host that make it another one, and those that are only worth knowing.
-_HOST = ("hostname", "cpu", "cores_allowed", "memory_gib", "virtualisation", "governor", "clock_state")
+_HOST = (*HOST, "governor", "clock_state")
 _SOFTWARE = ("kernel", "os", "python", "speedsheet")
 #: An empty request that takes so much longer, or less long, was measured on a host that was not as fast.
 RULER_DIFFERS = 1.25
@@ -80,25 +80,42 @@ def compare(a: Run, b: Run, *, across: bool = False, allow: float = 0.0) -> Comp
     """
     differences = tuple(_differences(a, b))
     barred = "" if across else "; ".join(f"another {one.what}" for one in differences if one.decides)
-    mine, theirs = unique(a.rows), unique(b.rows)
-    if len(mine) == len(theirs) == 1:
-        theirs = dict(zip(mine, theirs.values(), strict=True))
-    else:
-        mine, theirs = _met(mine, theirs), _met(theirs, mine)
-    pairs = tuple(paired(mine[key], theirs[key], barred, allow, across=across) for key in mine if key in theirs)
+    met = {0: 0} if len(a.rows) == len(b.rows) == 1 else matched(a.rows, b.rows)
     return Compared(
-        a, b, differences, pairs,
-        tuple(row for key, row in mine.items() if key not in theirs),
-        tuple(row for key, row in theirs.items() if key not in mine),
+        a, b, differences,
+        tuple(paired(a.rows[one], b.rows[met[one]], barred, allow, across=across) for one in sorted(met)),
+        tuple(row for place, row in enumerate(a.rows) if place not in met),
+        tuple(row for place, row in enumerate(b.rows) if place not in met.values()),
         across,
     )  # fmt: skip
 
 
-def _met(these: Mapping[tuple[Any, ...], Measurement], others: Mapping[tuple[Any, ...], Measurement]) -> dict[
-    tuple[Any, ...], Measurement
-]:  # fmt: skip
-    """Leave the engine out of keys that the other side has without it."""
-    return {key[:-1] if key not in others and key[:-1] in others else key: row for key, row in these.items()}
+def matched(a: Sequence[Measurement], b: Sequence[Measurement]) -> dict[int, int]:
+    """Return for rows of A, by their places, the row of B that asks the same question.
+
+    Where several do, those meet that engine, device and settings answered alike, in their order; then those that are
+    alone with their device, or their engine; and rows of another engine only where one row on each side asks at all.
+    """
+    met: dict[int, int] = {}
+    for length in (3, 2, 1):
+        ours, theirs = _left(a, met.keys(), length), _left(b, met.values(), length)
+        for name, places in ours.items():
+            others = theirs.get(name, [])
+            if length == len(own(a[0])) or len(places) == len(others) == 1:
+                met |= dict(zip(places, others, strict=False))
+    ours, theirs = _left(a, (), 0), _left(b, (), 0)
+    alone = {
+        places[0]: theirs[name][0] for name, places in ours.items() if len(places) == len(theirs.get(name, ())) == 1
+    }
+    return alone | met
+
+
+def _left(rows: Sequence[Measurement], met: Iterable[int], length: int) -> dict[tuple[Any, ...], list[int]]:
+    """Return the places of the rows that are not met yet, by what they ask and so much of what answered."""
+    found: dict[tuple[Any, ...], list[int]] = {}
+    for place in sorted(set(range(len(rows))) - set(met)):
+        found.setdefault((*key(rows[place]), *own(rows[place])[:length]), []).append(place)
+    return found
 
 
 def paired(a: Measurement, b: Measurement, barred: str = "", allow: float = 0.0, *, across: bool = False) -> Pair:

@@ -20,6 +20,8 @@ from speedsheet.core.engine import Operation
 EXPLANATION_SCHEMA = "speedsheet.explanation/1"
 _MAX_BYTES = 16 << 20
 _US_PER_S = 1e6
+#: Steps of this kind move what others computed.
+_MOVING = "Reorder"
 _FLOP_PER_MAC, _GIGA = 2, 1e9
 
 
@@ -68,18 +70,18 @@ def explained(
 ) -> Explanation:  # fmt: skip
     """Return what a worker's steps say; `modelled_us` are the times of the card's operators by the graph's node names.
 
-    An operator of the card is counted once: with the first step that stands for its node.
+    The work of a node, and what the card does for it, is counted once: with the costliest step that stands for it.
     """
     operations = [Operation(**{**step, "nodes": tuple(step["nodes"])}) for step in found["steps"]]
     macs, batch = dict(found["macs"]), int(found["batch_size"])
     total_us = sum(one.time_us for one in operations) or 1.0
-    left = dict(modelled_us or {})
-    modelled_total = sum(left.values())
-    steps = []
-    for one in operations:
-        names = one.nodes or (one.name,)
-        work = max((macs.get(name, 0) for name in names), default=0) if one.kind != "Reorder" else 0
-        known = [left.pop(name) for name in names if name in left]
+    card_us = modelled_us or {}
+    modelled_total = sum(card_us.values())
+    steps, holders = [], _holders(operations)
+    for place, one in enumerate(operations):
+        mine = [name for name in one.nodes or (one.name,) if holders[name] == place]
+        work = sum(macs.get(name, 0) for name in mine) if one.kind != _MOVING else 0
+        known = [card_us[name] for name in mine if name in card_us]
         steps.append(Step(
             one.name, one.kind, one.executed, one.time_us, one.time_us / total_us, work,
             _FLOP_PER_MAC * work / (one.time_us / _US_PER_S) / _GIGA if work and one.time_us else None,
@@ -90,6 +92,16 @@ def explained(
         model, engine, precision, batch, int(found["runs"]), total_us, tuple(steps), _kinds(steps), card,
         modelled_total or None,
     )  # fmt: skip
+
+
+def _holders(operations: Sequence[Operation]) -> dict[str, int]:
+    """Return for each node the place of the step that its work belongs to: the costliest, and one that computes."""
+    found: dict[str, int] = {}
+    for place in sorted(
+        range(len(operations)), key=lambda place: (operations[place].kind != _MOVING, operations[place].time_us)
+    ):
+        found |= dict.fromkeys(operations[place].nodes or (operations[place].name,), place)
+    return found
 
 
 def _kinds(steps: Sequence[Step]) -> tuple[tuple[str, int, float, float, str], ...]:

@@ -78,7 +78,18 @@ def verified(folder: Path) -> Verified:
         samples = store.samples(folder) if record.samples else None
     except RecordDamaged as error:
         return Verified(folder, None, damage=error.what)
+    try:
+        return _held(record, samples)
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        return Verified(folder, record.measurement, damage=f"holds what no row of ours does ({error})")
+
+
+def _held(record: store.Record, samples: Samples | None) -> Verified:
+    """Hold a record whose hashes match to its samples."""
+    folder = record.folder
     row, misfits = record.measurement, [*_request(record.conditions), *_judged(record.measurement)]
+    if samples is None and row.status == "ok":
+        return Verified(folder, row, damage="the row has figures, and no samples that they follow from")
     if samples is None:
         return Verified(folder, row, misfits=tuple(misfits), unseen=("the row has no samples",))
     misfits += _columns(samples, row)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +33,8 @@ SHEET_FILE, RECORDS, SHEETS = "sheet.json", "records", "sheets"
 #: The clock of a figure that was printed by somebody else.
 PUBLISHED_CLOCK = "published"
 _MAX_SHEET_BYTES = 64 << 20
+#: Facts of a host that make it another one.
+HOST = ("hostname", "cpu", "cores_allowed", "memory_gib", "virtualisation")
 _LATEST = re.compile(r"latest(?:~(\d{1,4}))?")
 _TABLES = (".csv", ".tsv", ".md", ".markdown", ".html", ".htm")
 
@@ -189,17 +191,28 @@ def _content(file: Path) -> Mapping[str, Any]:
 
 
 def _store(folder: Path, name: str) -> Run:
-    """Return the newest record of each kind of row."""
-    folder = folder / RECORDS if (folder / RECORDS).is_dir() else folder
+    """Return the newest record of each kind of row, of the host that measured last."""
+    folder = store_in(folder)
     records = store.listed(folder).records
     if not records:
         raise UsageError("holds no record, run or sheet", where=name, do="give a folder that holds one")
+    records = tuple(record for record in records if _host(record) == _host(records[0]))
     newest: dict[tuple[Any, ...], store.Record] = {}
     for record in records:
-        newest.setdefault((*key(record.measurement), record.measurement.engine), record)
+        newest.setdefault((*key(record.measurement), *own(record.measurement)), record)
     rows = tuple(record.measurement for record in newest.values())
     return Run(name, "store", rows, records[0].conditions.get("host", {}), folder=folder,
                created_utc=records[0].created_utc)  # fmt: skip
+
+
+def _host(record: store.Record) -> tuple[Any, ...]:
+    host = record.conditions.get("host")
+    return tuple(host.get(fact) for fact in HOST) if isinstance(host, Mapping) else ()
+
+
+def store_in(folder: Path) -> Path:
+    """Return the folder of records: of a data folder (what --out takes) the one within it."""
+    return folder / RECORDS if (folder / RECORDS).is_dir() else folder
 
 
 def key(row: Measurement) -> tuple[Any, ...]:
@@ -207,9 +220,6 @@ def key(row: Measurement) -> tuple[Any, ...]:
     return Path(row.model).name, row.precision, row.batch_size, row.thread_num, row.clocks
 
 
-def unique(rows: Sequence[Measurement]) -> dict[tuple[Any, ...], Measurement]:
-    """Return rows by their key; where several have one, by their engine too."""
-    found: dict[tuple[Any, ...], list[Measurement]] = {}
-    for row in rows:
-        found.setdefault(key(row), []).append(row)
-    return {(*one, row.engine) if len(same) > 1 else one: row for one, same in found.items() for row in same}
+def own(row: Measurement) -> tuple[Any, ...]:
+    """Return what answered a question: the engine, its device, its settings."""
+    return row.engine, row.device, tuple(sorted(row.engine_settings.items()))

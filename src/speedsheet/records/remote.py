@@ -57,7 +57,8 @@ def mirrored(url: str, cache: Path, told: Callable[[str], None] = lambda _name: 
     with _reached(url) as (system, root):
         if not system.isdir(root):
             raise UsageError("no such store", where=url, do="give the folder that holds records")
-        for entry in system.ls(root, detail=False, refresh=True):
+        system.invalidate_cache(root)
+        for entry in system.ls(root, detail=False):
             name = str(entry).rstrip("/").rpartition("/")[2]
             if is_hidden(name) or not _plain(name):
                 continue

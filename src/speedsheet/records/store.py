@@ -117,7 +117,11 @@ def read(folder: Path) -> Record:
     if content.get("schema") not in _READ:
         raise _damaged(path, f"has schema {content.get('schema')!r}, not {RECORD_SCHEMA}")
     stated = content.pop("seal", None)
-    if stated != _seal_of(content):
+    try:
+        sealed = _seal_of(content)
+    except (ValueError, RecursionError) as error:
+        raise _damaged(path, f"holds what JSON has not: {error}") from error
+    if stated != sealed:
         raise _damaged(path, "does not match its seal")
     try:
         return _record(folder, content, str(stated))

@@ -23,7 +23,7 @@ from speedsheet.stats.percentiles import PERCENTILES
 from speedsheet.stats.spread import CONFIDENCE
 
 #: Named on every record, and counts up when the same samples would be estimated otherwise.
-ESTIMATOR = "cosines/2"
+ESTIMATOR = "cosines/3"
 #: Fewer rounds have no interval.
 MIN_BATCHES = MIN_ROUNDS
 LITTLE_LIMIT = 0.02

@@ -8,6 +8,7 @@ for which there is none. Where that matters, measure both sides in turn (`compar
 
 from __future__ import annotations
 
+from functools import cache
 from math import exp, hypot, log
 
 from speedsheet.core.comparison import VERDICT_CONFIDENCE, Outcome, Ratio, Verdict
@@ -19,9 +20,8 @@ CONFIDENCE = 0.95
 #: program differ by 0.5 to 1 % (standard deviation) on the hosts of docs/trust.md. Figures of three processes or more
 #: hold it already.
 ONE_PROCESS, _HELD_FROM = 0.02, 3
-#: How much wider 99 % is than 95 %, with as few degrees of freedom as an interval may have.
+#: As few degrees of freedom as the interval of one process has.
 _LEAST_DEGREES = 4
-_WIDER = t_quantile(VERDICT_CONFIDENCE, _LEAST_DEGREES) / t_quantile(CONFIDENCE, _LEAST_DEGREES)
 
 
 def ratio(a: Throughput, b: Throughput, processes: tuple[int, int] = (1, 1)) -> Ratio:
@@ -40,26 +40,39 @@ def ratio(a: Throughput, b: Throughput, processes: tuple[int, int] = (1, 1)) -> 
 
 def verdict(a: Throughput, b: Throughput, processes: tuple[int, int] = (1, 1), allow: float = 0.0) -> Verdict | None:
     """Return whether B is faster or slower than A by more than the share `allow`, at 99 %; None without intervals."""
-    ends = _log_ends(a, b, processes)
+    ends = _log_ends(a, b, processes, VERDICT_CONFIDENCE)
     if ends is None or not a.value or not b.value:
         return None
     middle = log(b.value / a.value)
-    low, high = exp(middle - ends[0] * _WIDER), exp(middle + ends[1] * _WIDER)
+    low, high = exp(middle - ends[0]), exp(middle + ends[1])
     outcome: Outcome = "faster" if low > 1 + allow else "slower" if high < 1 - allow else "none"
     return Verdict(outcome, low, high)
 
 
-def _log_ends(a: Throughput, b: Throughput, processes: tuple[int, int]) -> tuple[float, float] | None:
+def _log_ends(
+    a: Throughput, b: Throughput, processes: tuple[int, int], confidence: float = CONFIDENCE
+) -> tuple[float, float] | None:
     """Return how far the ends of the interval lie below and above the logarithm of the ratio."""
-    sides = [_log_half_widths(one, count) for one, count in zip((a, b), processes, strict=True)]
+    sides = [_log_half_widths(one, count, confidence) for one, count in zip((a, b), processes, strict=True)]
     if sides[0] is None or sides[1] is None:
         return None
     (a_below, a_above), (b_below, b_above) = sides[0], sides[1]
     return hypot(b_below, a_above), hypot(b_above, a_below)
 
 
-def _log_half_widths(figure: Throughput, processes: int) -> tuple[float, float] | None:
-    if not figure.value or not figure.low or not figure.high:
+def _log_half_widths(figure: Throughput, processes: int, confidence: float) -> tuple[float, float] | None:
+    """Return how far the ends of one figure's interval lie from it; None where it has none that is above nothing."""
+    if not figure.value or not figure.low or not figure.high or min(figure.value, figure.low) <= 0:
         return None
-    alone = ONE_PROCESS if processes < _HELD_FROM else 0.0
-    return hypot(log(figure.value / figure.low), alone), hypot(log(figure.high / figure.value), alone)
+    alone, wider = ONE_PROCESS if processes < _HELD_FROM else 0.0, _wider(processes, confidence)
+    return (
+        hypot(log(figure.value / figure.low), alone) * wider,
+        hypot(log(figure.high / figure.value), alone) * wider,
+    )
+
+
+@cache
+def _wider(processes: int, confidence: float) -> float:
+    """Return how much wider an interval is at another confidence: of several processes, Student's over their means."""
+    degrees = min(processes - 1, _LEAST_DEGREES) if processes > 1 else _LEAST_DEGREES
+    return t_quantile(confidence, degrees) / t_quantile(CONFIDENCE, degrees)
