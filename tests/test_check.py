@@ -89,10 +89,13 @@ def test_a_users_sheet_in_markdown(capsys, tmp_path):
 
 
 def test_wrong_commands_are_one_line(capsys, tmp_path):
-    """A name that no sheet has, a file that is none, a device that is none: one line, exit 2."""
+    """A name that no sheet has, a file or device that is none, a map for a sheet with its own: one line, exit 2."""
     empty = tmp_path / "empty.csv"
     empty.write_text("")
-    for arguments in (["stcp92"], [str(empty)], ["stcp920", "--device", "nothing"], [str(tmp_path / "gone.csv")]):
+    of_mine = tmp_path / "mine.toml"
+    of_mine.write_text("[sheet]\nthread_num = 1\n")
+    for arguments in (["stcp92"], [str(empty)], ["stcp920", "--device", "nothing"], [str(tmp_path / "gone.csv")],
+                      ["stcp920", "--map", str(of_mine)]):  # fmt: skip
         code, out, err = answer(capsys, *arguments)
         assert (code, out) == (2, "")
         assert err.count("\n") == 1

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from speedsheet.cli.against import Against
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.sheet import Sheet
 from speedsheet.sheets import as_csv, as_json, as_markdown
@@ -178,6 +179,18 @@ def test_chinese_has_words_for_all_that_english_has() -> None:
         ours, theirs = getattr(ENGLISH, name), getattr(CHINESE, name)
         if isinstance(ours, str):
             assert sorted(re.findall(r"\{\w+\}", ours)) == sorted(re.findall(r"\{\w+\}", theirs)), name
+
+
+def test_published_figures_beside_measured_ones_are_headed_in_the_sheets_language() -> None:
+    """In CSV too: who publishes, and what the ratio is of, with the units that both languages share."""
+    against = Against("stcp920")
+    english, chinese = (as_csv.render(sheet, *against.columns(sheet)).splitlines()[0] for sheet in (EN, ZH))
+    assert "Published by stcp920 (samples/s)" in english.split(",")
+    assert chinese.split(",")[-3:] == [
+        "stcp920 公布的吞吐量 (samples/s)",
+        "stcp920 公布的延迟 (ms)",
+        "实测 / stcp920 公布",
+    ]
 
 
 def test_every_finding_of_the_product_is_said_in_chinese() -> None:

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001  full-width punctuation is what Chinese is written with
 """Pages: one file that opens offline, says what the sheet says, and takes no text from outside for markup."""
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from browser import chromium, needs_chromium, page_of, serious
 from looking_back import measured
 from speedsheet.api import printed
 from speedsheet.cli import main
-from speedsheet.core.measurement import Finding, Latency, Throughput
+from speedsheet.core.measurement import Finding, Interference, Latency, Throughput
 from speedsheet.core.samples import Samples
 from speedsheet.core.sheet import Sheet
 from speedsheet.history.explanations import explained, keep
@@ -27,8 +28,9 @@ from speedsheet.pages.charts import said
 from speedsheet.pages.content import content
 from speedsheet.pages.page import embedded, render
 from speedsheet.pages.spread import spread
-from speedsheet.pages.words import LANGUAGES, PHRASES
+from speedsheet.pages.words import LANGUAGES, MARK, PHRASES, stage
 from speedsheet.records import store
+from speedsheet.sheets import files
 from test_compare_records import HOST
 from test_records import WINDOWS, row, samples_of
 from test_sheets import SERVED
@@ -165,6 +167,44 @@ def test_a_heavy_tail_gets_logarithmic_bins():
     assert sum(one.requests for one in found.bins) == 501
 
 
+def tips(spec):
+    """Yield every tooltip of a chart."""
+    for part in spec.values() if isinstance(spec, dict) else spec if isinstance(spec, list) else ():
+        yield from tips(part)
+    if isinstance(spec, dict):
+        found = spec.get("tooltip", [])
+        yield from found if isinstance(found, list) else [found]
+
+
+def test_every_word_of_a_chart_is_in_the_readers_language(runs):
+    """No tooltip is headed by a name of ours, and no phase of a run stays in English on a Chinese page."""
+    specs = content(runs, cache_folder(), "stcp920").charts
+    for name, spec in specs.items():
+        assert all(tip.get("title") for tip in tips(spec)), name
+        assert not any(json.dumps(MARK)[1:-1] in json.dumps(said(spec, lang)) for lang in LANGUAGES), name
+    assert "测量窗口" in json.dumps(said(specs["course-1"], "zh"), ensure_ascii=False)
+    run = Run("r", "run", (replace(SERVED, interference=Interference(33, 2, 2)),), HOST)
+    (line,) = content([run], cache_folder(), None).lines
+    assert dict(line.conditions)["interference"]["zh"] == "33 个时间窗中有 2 个被标记，补测 2 个"
+
+
+def test_every_stage_of_a_running_row_is_said_in_chinese():
+    """Whoever adds a stage writes its Chinese into `pages/words.py`; the worker that says it goes on in English."""
+    written = "".join(path.read_text("utf-8") for path in (Path(files.__file__).parents[1] / "bench").glob("*.py"))
+    texts = {
+        re.sub(r"{[^}]*}", "onnxruntime", re.sub(r"{crowd}|{_turn\(job\)}", "", text))
+        for text in re.findall(r"(?:say\(|stage = )f?\"([^\"]+)\"", written)
+    }
+    assert {"first inference", "warming up onnxruntime", "measuring on onnxruntime"} <= texts
+    for text in texts:
+        assert stage(text, "en") == text
+        assert stage(text, "zh") != text, text
+    assert stage("measuring on openvino from 3 processes, process 1 of 2", "zh") == (
+        "在 openvino 上测量，客户端分布于 3 个进程（第 1 个进程，共 2 个）"
+    )
+    assert stage("a stranger's", "zh") == "a stranger's"
+
+
 def test_the_command_writes_page_and_charts(small_model, tmp_path, capsys, monkeypatch):
     """`run --html` names its page; `report` writes one of any run, and its charts as SVG and PNG."""
     monkeypatch.setenv("SPEEDSHEET_DATA", str(tmp_path / "data"))
@@ -293,6 +333,8 @@ def test_language_and_theme_are_switched(browser, page, scheme):
         view.locator("#language").click()
         assert view.evaluate("document.documentElement.lang") == "zh-CN"
         assert view.locator("#sheet-title").inner_text() == "性能表"
+        assert view.locator("#language [lang='en']").inner_text() == "English"
+        assert view.locator("#language [lang='zh-CN']").is_hidden()
         view.get_by_text("每秒样本数").first.wait_for()
         assert "4 行" in view.locator("#shown").inner_text()
         view.locator("#language").click()

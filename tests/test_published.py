@@ -71,6 +71,48 @@ def test_a_figure_knows_its_rounding(digits, decimals):
     assert read.low <= value <= read.high
 
 
+@pytest.mark.parametrize(
+    ("latency", "read"),
+    [
+        (["26,53"], [26.53]),
+        (["7,236", "0,5"], [7.236, 0.5]),
+        (["7,236", "1.234,50"], [7.236, 1234.5]),
+        (["1.234", "26,5"], [1234.0, 26.5]),
+        (["26.53", "7,236"], [26.53, 7236.0]),
+        (["1.234"], [1.234]),
+        (["1,234,567"], [1234567.0]),
+        (["1 234,5"], [1234.5]),
+    ],
+)
+def test_decimals_behind_a_comma_are_decimals_where_semicolons_part_the_cells(latency, read):
+    """As European spreadsheets write them, thousands too; the other numbers of a table say what one alone does not."""
+    text = "model;latency (ms)\n" + "".join(f"resnet50;{cell}\n" for cell in latency)
+    assert [row.latency_ms.value for row in parse(text, "csv", ColumnMap(), where="x").rows] == read
+
+
+@pytest.mark.parametrize(
+    "cell",
+    ["12 14", "26,53", "1,23", "0,123", "1,234'567", "1,2345", "1e400", "5e305", "1e16", "9" * 40, "1e99999", "inf"],
+)
+def test_a_cell_that_is_no_figure_of_a_sheet_is_none(cell):
+    """Separators that part no thousands and numbers beyond any figure leave the cell blank, never read as another."""
+    assert figure(cell) is None
+    text = f'model,batch,threads,latency (ms),qps\nresnet50,"{cell}","{cell}","{cell}",5\nbert,1,1,"{cell}",\n'
+    sheet = parse(text, "csv", ColumnMap(), where="x")
+    assert [(row.batch_size, row.thread_num, row.latency_ms) for row in sheet.rows] == [(None, None, None)]
+    assert [why for _, why in sheet.unread] == ["has neither latency nor throughput"]
+    assert contradictions(sheet.rows) == [()]
+
+
+@given(st.text("0123456789.,' e+-", max_size=24))
+def test_whatever_is_read_as_a_number_can_be_reckoned_with(text):
+    """Finite, and small enough for what a sheet's figures are held to."""
+    rows = parse(f'model;batch;threads;ms;qps\na;"{text}";"{text}";"{text}";"{text}"\nb;1;;1;1\n', "csv",
+                 ColumnMap(columns={"latency_ms": ("ms", "ms")}), where="x").rows  # fmt: skip
+    assert all(abs(found.value) <= 1e15 for point in ".," if (found := figure(text, point)))
+    assert len(contradictions(rows)) == len(rows)
+
+
 @given(st.text(max_size=40))
 def test_no_text_upsets_the_readers(text):
     """Whatever a cell, a heading or a file holds, it is read or refused, never a crash."""
@@ -189,6 +231,11 @@ def test_a_map_names_columns_units_and_variants(tmp_path):
         "x = ",
         "[other]",
         '[sheet]\nbatch_size = "8"',
+        "[sheet]\nbatch_size = 0",
+        "[sheet]\nthread_num = -1",
+        "[sheet]\nbatch_size = true",
+        "[sheet]\nbatch_size = 10000000000000000",
+        pytest.param(f"[sheet]\nbatch_size = {'9' * 5000}", id="too long"),
         '[columns]\nnonsense = "a"',
         "[columns]\nmodel = 3",
         "columns = 3",

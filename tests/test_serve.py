@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 
 from browser import chromium, needs_chromium, page_of, serious
 from looking_back import asked
@@ -22,7 +23,10 @@ from speedsheet.cli import main
 from speedsheet.core.errors import UsageError
 from speedsheet.core.request import Progress, RowRequest
 from speedsheet.core.sheet import Sheet
-from speedsheet.pages.server import checked
+from speedsheet.history.explanations import explained, keep
+from speedsheet.host.places import cache_folder
+from speedsheet.pages import server as pages_server
+from speedsheet.pages.server import Place, application, checked
 from speedsheet.sheets import files
 from speedsheet.sheets.document import Document
 from test_compare_records import HOST, served
@@ -96,6 +100,29 @@ def test_no_path_leads_out_of_the_folder(server, path):
     assert "root:" not in answer.text
 
 
+def test_a_list_that_does_not_hold_all_says_so(data, monkeypatch):
+    """How many there are, and where the others are; where all are listed there is nothing to say."""
+    client = TestClient(application(Place(data, cache_folder())), base_url="http://127.0.0.1")
+    assert "The newest" not in client.get("/").text.partition('id="phrases"')[0]
+    monkeypatch.setattr(pages_server, "_LISTED", 1)
+    text = client.get("/").text.partition('id="phrases"')[0]
+    assert f"The newest 1 of 2; speedsheet history --store {data} --limit 2 lists all" in text
+    assert "仅列出 2 条中最新的 1 条" in text
+    assert "the page of an older one" not in text
+
+
+def test_an_explanation_made_later_is_seen(server, data):
+    """A page that was looked at before shows what `speedsheet explain` has found since."""
+    folder = httpx.get(f"{server}/api/records").json()[0]["folder"]
+    assert "Convolution" not in httpx.get(f"{server}/record/{folder}").text.partition('id="charts"')[0]
+    steps = [{"name": "conv1", "kind": "Convolution", "time_us": 900.0, "executed": "bf16", "nodes": ["conv1"]}]
+    found = explained(
+        {"steps": steps, "macs": {}, "batch_size": 16, "runs": 5}, model="m", engine="e", precision="fp16"
+    )
+    keep(data / "explanations", folder, found)
+    assert "Convolution" in httpx.get(f"{server}/record/{folder}").text.partition('id="charts"')[0]
+
+
 def test_hostile_names_are_escaped_in_the_list(server):
     """No element of the list is a model's."""
     assert "<script>alert" not in httpx.get(server).text
@@ -154,6 +181,7 @@ def test_a_running_sheet_is_told_as_it_goes(server, data):
             state.finished(served())
             (now,) = heard()
             assert (now["title"], now["done"][0]["model"]) == ("Mine", "resnet50")
+            assert now["stages"] == {"en": "measuring on openvino", "zh": "在 openvino 上测量"}
         assert heard() == []
 
 
@@ -197,3 +225,25 @@ def test_a_browser_sees_a_sheet_run(server, data, small_model, tmp_path):
         view.locator("#language").click()
         view.get_by_text("没有正在进行的测试。").wait_for()
         assert serious(view) == []
+
+
+@needs_chromium
+def test_what_runs_is_told_without_taking_the_focus(server, data):
+    """A link stays in focus while rows go on; one line is told aloud when a row is done, in the page's language."""
+    with chromium() as browser, page_of(browser, f"{server}/") as view:
+        view.get_by_text("Nothing is being measured.").wait_for()
+        with Running(data / "running", "Told", [RowRequest("resnet50")] * 2, lambda _: None, lambda _: None) as state:
+            view.get_by_role("heading", name="Told").wait_for()
+            assert view.locator("#running[aria-live]").count() == 0
+            state.finished(served(record="/records/one"))
+            link = view.locator("#running a")
+            link.focus()
+            assert view.locator("#news").inner_text().startswith("resnet50 FP16: 100 ")
+            view.locator("#language").evaluate("button => button.click()")
+            state.finished(served(model="bert_128").failed("the worker was killed"))
+            view.locator("#running tr.failed", has_text="失败: the worker was killed").wait_for()
+            view.wait_for_function("document.getElementById('news').textContent.startsWith('bert_128 FP16: 失败')")
+            assert link.evaluate("link => link === document.activeElement")
+            view.locator("#language").evaluate("button => button.click()")
+            view.locator("#running tr.failed", has_text="failed: the worker was killed").wait_for()
+            assert link.evaluate("link => link === document.activeElement")

@@ -22,6 +22,11 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
            "Measured / published", "Measured, ms", "Published, ms"),
     "zh": ("模型", "精度", "批大小", "线程数", "实测 样本/秒", "公布 样本/秒", "实测 / 公布", "实测 ms", "公布 ms"),
 }  # fmt: skip
+#: Headings of CSV.
+_COLUMNS = {
+    "en": ("Published by {name}", "Published latency by {name}", "Measured / published by {name}"),
+    "zh": ("{name} 公布的吞吐量", "{name} 公布的延迟", "实测 / {name} 公布"),
+}
 _TITLE = {"en": "Against {name}, as published by {publisher}", "zh": "对照 {name}（{publisher} 公布）"}
 _NOTE = {
     "en": "Published figures have no interval and are of other hardware; a ratio has the digits that the measured "
@@ -56,12 +61,12 @@ class Against:
 
     def columns(self, document: Document) -> tuple[Column, ...]:
         """Return columns for CSV: numbers as published and as measured, not rounded."""
-        del document
         name = clean(self.published.name)
+        rate, latency, ratio = (text.format(name=name) for text in _COLUMNS[document.words.lang])
         return (
-            Column(f"Published by {name}", "samples/s", "", lambda row: _rate(self._of(row))),
-            Column(f"Published latency by {name}", "ms", "", lambda row: _latency(self._of(row))),
-            Column(f"Measured / published by {name}", "", "higher", lambda row: _ratio(row, self._of(row))),
+            Column(rate, "samples/s", "", lambda row: _rate(self._of(row))),
+            Column(latency, "ms", "", lambda row: _latency(self._of(row))),
+            Column(ratio, "", "higher", lambda row: _ratio(row, self._of(row))),
         )
 
     def content(self, document: Document) -> dict[str, Any]:

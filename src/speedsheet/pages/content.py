@@ -9,20 +9,19 @@ from typing import Any
 
 from speedsheet.core.errors import RecordDamaged
 from speedsheet.core.measurement import Measurement
-from speedsheet.core.sheet import Column, Sheet
 from speedsheet.core.units import format_duration
 from speedsheet.history.explanations import kept
 from speedsheet.history.sources import Run
 from speedsheet.pages import charts
 from speedsheet.pages.roofline import Point, measured_roofs, point, roofs
 from speedsheet.pages.spread import Spread, spread
-from speedsheet.pages.words import phrase
+from speedsheet.pages.table import Cell, Head, Table, Texts, above, priced, table
+from speedsheet.pages.words import MARK, key, phrase
 from speedsheet.records import store
 from speedsheet.sheets.as_explanation import step_table
-from speedsheet.sheets.columns import THROUGHPUT, is_number, model_name, show
+from speedsheet.sheets.columns import THROUGHPUT, model_name, show
 from speedsheet.sheets.digits import rounded
-from speedsheet.sheets.document import Document
-from speedsheet.sheets.front_matter import FrontMatter
+from speedsheet.sheets.footnotes import Note
 from speedsheet.sheets.languages import LANGUAGES
 from speedsheet.sheets.letters import BLANK, clean
 from speedsheet.twin.device import DeviceSpec
@@ -35,30 +34,11 @@ _HOST_FACTS = (
     "hostname", "cpu", "cores_allowed", "cpu_flags", "memory_gib", "os", "kernel", "virtualisation", "governor",
     "clock_state", "python", "speedsheet",
 )  # fmt: skip
-#: Columns that a phone does without; the details have them.
-_MINOR = frozenset({"Framework", "p90", "p99", "Executed", "Gate", "Findings", "thread_num", "Batch size", "Engine"})
-
 #: So many steps of an explanation.
 _STEPS = 20
 
-Texts = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """A column of the sheet: its heading by language, whether it holds numbers, whether a phone does without it."""
-
-    heading: Texts
-    number: bool
-    minor: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A cell by language, and what it is sorted by; null sorts last."""
-
-    text: Texts
-    key: str | float | None
+#: The figures of a chart: heads, and rows of cells.
+_Figures = tuple[Sequence[Texts], Sequence[Sequence[Texts]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +50,8 @@ class Line:
     row: Measurement
     cells: tuple[Cell, ...]
     latency: tuple[tuple[str, Texts], ...]
-    findings: tuple[Texts, ...]
-    conditions: tuple[tuple[str, str], ...]
+    findings: tuple[tuple[int, Texts], ...]
+    conditions: tuple[tuple[str, Texts], ...]
     commands: tuple[str, ...]
     charts: tuple[str, ...] = ()
     operators: Mapping[str, Any] | None = None
@@ -79,15 +59,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A whole page. `charts` are Vega-Lite by name; `tables` the figures of each, as heads and rows of text."""
+    """A whole page. `charts` are Vega-Lite by name; `tables` the figures of each, as heads and rows of texts."""
 
-    title: str
+    title: Texts
     front: Mapping[str, Sequence[tuple[str, str]]]
     heads: tuple[Head, ...]
     lines: tuple[Line, ...]
     charts: Mapping[str, charts.Spec]
-    tables: Mapping[str, tuple[Sequence[str], Sequence[Sequence[str]]]]
+    tables: Mapping[str, _Figures]
     hosts: tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
+    notes: Mapping[str, tuple[Note, ...]]
     legend: Texts
     device: str = ""
     runs: tuple[str, ...] = field(default_factory=tuple)
@@ -95,37 +76,36 @@ class Content:
 
 def content(runs: Sequence[Run], cache: Path, device_name: str | None, explained: Path | None = None) -> Content:
     """Return what a page of these runs shows; `explained` is where explanations of records are kept."""
-    documents = [_document(run) for run in runs]
     device = load_device(device_name) if device_name else None
     rows = [(run, row) for run in runs for row in run.rows]
     case = judged_beside([row for _, row in rows], device_name) if device_name else None
+    sheet = table(runs)
     with charts.unchecked():
-        lines, specs = _drawn(runs, rows, documents, explained)
+        lines, specs = _drawn(rows, sheet, explained)
         specs |= _sheet_charts(rows, case, device, cache, several=len(runs) > 1)
-    first = documents[0]
+    first = above(runs[0])
     return Content(
-        title=first["en"].front.title or first["en"].words.title,
+        title={lang: document.front.title or document.words.title for lang, document in first.items()},
         front={lang: list(document.lines) for lang, document in first.items()},
-        heads=tuple(_head(place, column, first) for place, column in enumerate(first["en"].columns)),
+        heads=sheet.heads,
         lines=tuple(lines),
         charts=specs,
         tables=_tables(specs),
         hosts=tuple((run.name, _host(run)) for run in runs if run.host),
-        legend={lang: document.legend for lang, document in first.items()},
+        notes=sheet.notes,
+        legend=sheet.legend,
         device=device.title if device else "",
         runs=tuple(run.name for run in runs),
     )
 
 
 def _drawn(
-    runs: Sequence[Run], rows: Sequence[tuple[Run, Measurement]], documents: Sequence[dict[str, Document]],
-    explained: Path | None,
-) -> tuple[list[Line], dict[str, charts.Spec]]:  # fmt: skip
+    rows: Sequence[tuple[Run, Measurement]], sheet: Table, explained: Path | None
+) -> tuple[list[Line], dict[str, charts.Spec]]:
     """Return the lines of the sheet, and the charts of each one's samples."""
     specs: dict[str, charts.Spec] = {}
     lines = []
     for place, (run, row) in enumerate(rows, 1):
-        number, document = f"row-{place}", documents[runs.index(run)]
         found = _samples(row)
         names = []
         if found is not None:
@@ -133,41 +113,11 @@ def _drawn(
             specs[f"distribution-{place}"] = charts.distribution(found, marks)
             specs[f"course-{place}"] = charts.course(found)
             names = [f"distribution-{place}", f"course-{place}"]
-        lines.append(_line(number, run, row, document, tuple(names), explained))
+        lines.append(Line(
+            f"row-{place}", run.name, row, sheet.cells[place - 1], _latency(row), sheet.findings[place - 1],
+            tuple(_conditions(row, run)), _commands(row), tuple(names), _operators(row, explained),
+        ))  # fmt: skip
     return lines, specs
-
-
-def _document(run: Run) -> dict[str, Document]:
-    """Set a run in each language."""
-    given = {name: run.document.get(name) for name in FrontMatter.__slots__}
-    front = FrontMatter(**{name: str(text) for name, text in given.items() if text})
-    sheet = Sheet(run.host, run.rows)
-    return {lang: Document.of(sheet, front, words=words) for lang, words in LANGUAGES.items()}
-
-
-def _head(place: int, column: Column, documents: Mapping[str, Document]) -> Head:
-    heading = {lang: document.heading(document.columns[place]) for lang, document in documents.items()}
-    return Head(heading, is_number(column), column.name in _MINOR)
-
-
-def _line(
-    name: str, run: Run, row: Measurement, documents: Mapping[str, Document], names: tuple[str, ...],
-    explained: Path | None,
-) -> Line:  # fmt: skip
-    columns = {lang: document.columns for lang, document in documents.items()}
-    cells = tuple(
-        Cell({lang: documents[lang].show(columns[lang][place], row) for lang in documents}, _key(column, row))
-        for place, column in enumerate(columns["en"])
-    )
-    return Line(
-        name, run.name, row, cells, _latency(row), tuple(_findings(row)), tuple(_conditions(row)), _commands(row),
-        names, _operators(row, explained),
-    )  # fmt: skip
-
-
-def _key(column: Column, row: Measurement) -> str | float | None:
-    value = column.value(row)
-    return value if value is None or isinstance(value, float | int) else clean(value).lower()
 
 
 def _latency(row: Measurement) -> tuple[tuple[str, Texts], ...]:
@@ -199,23 +149,7 @@ def _lacks(more_s: float | None, lang: str) -> str:
     return BLANK if more_s is None else phrase("not_printed", lang, time=format_duration(more_s))
 
 
-def _findings(row: Measurement) -> Iterator[Texts]:
-    """Each finding in each language: what it is and what to do, its own English sentence behind it."""
-    if row.status != "ok":
-        yield {
-            lang: f"{words.statuses[row.status]}: {clean(row.error or words.no_reason)}"
-            for lang, words in LANGUAGES.items()
-        }
-    for finding in row.findings:
-        code, text = clean(finding.code), clean(finding.text)
-        said = {lang: words.findings.get(code, "") for lang, words in LANGUAGES.items()}
-        yield {
-            lang: f"{code}: " + (LANGUAGES[lang].aside.format(text=known, aside=text) if known else text)
-            for lang, known in said.items()
-        }
-
-
-def _conditions(row: Measurement) -> Iterator[tuple[str, str]]:
+def _conditions(row: Measurement, run: Run) -> Iterator[tuple[str, Texts]]:
     """What the row was measured under, in the words of its JSON keys."""
     engine = " ".join(part for part in (row.engine, row.engine_version, row.device) if part)
     settings = ", ".join(f"{name}={value}" for name, value in row.engine_settings.items())
@@ -229,13 +163,14 @@ def _conditions(row: Measurement) -> Iterator[tuple[str, str]]:
         "compile_ms": row.compile_ms and round(row.compile_ms),
         "peak_rss_mb": row.peak_rss_mb and round(row.peak_rss_mb), "artifact_sha256": row.artifact_sha256,
         "weights_source": row.weights_source, "inputs_source": row.inputs_source, "reference": row.reference,
+        "price_per_hour": priced(run),
     }  # fmt: skip
-    if row.interference:
-        found = row.interference
-        told["interference"] = f"{found.flagged} of {found.windows} windows flagged, {found.remeasured} measured again"
     for name, value in told.items():
         if value not in (None, ""):
-            yield name, clean(str(value))
+            yield name, dict.fromkeys(LANGUAGES, clean(str(value)))
+    if (found := row.interference) is not None:
+        counts = {"flagged": found.flagged, "windows": found.windows, "remeasured": found.remeasured}
+        yield "interference", {lang: phrase("flagged", lang, **counts) for lang in LANGUAGES}
 
 
 def _commands(row: Measurement) -> tuple[str, ...]:
@@ -314,15 +249,15 @@ def _three(row: Measurement, run: Run, case: Case, *, several: bool) -> Iterator
     name = _named(row, run, several=several)
     told = row.throughput_samples_per_s
     if told.value and row.clock == "wall":
-        yield {"row": name, "source": "@measured", "value": told.value, "low": told.low, "high": told.high,
+        yield {"row": name, "source": charts.MEASURED, "value": told.value, "low": told.low, "high": told.high,
                "text": show(THROUGHPUT, row, LANGUAGES["en"])}  # fmt: skip
     if judged.predicted:
         one = judged.predicted
         value, low, high = (rounded(number, usual=3) for number in (one.throughput, one.low, one.high))
-        yield {"row": name, "source": "@modelled", "value": one.throughput, "low": one.low, "high": one.high,
+        yield {"row": name, "source": charts.MODELLED, "value": one.throughput, "low": one.low, "high": one.high,
                "text": f"{value} ({low} .. {high})"}  # fmt: skip
     if judged.claim.published:
-        yield {"row": name, "source": "@published", "value": judged.claim.published, "low": None, "high": None,
+        yield {"row": name, "source": charts.PUBLISHED, "value": judged.claim.published, "low": None, "high": None,
                "text": rounded(judged.claim.published)}  # fmt: skip
 
 
@@ -347,21 +282,30 @@ def _judged(row: Measurement, case: Case) -> Any:
     return None
 
 
-def _tables(specs: Mapping[str, charts.Spec]) -> dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]]:
+def _tables(specs: Mapping[str, charts.Spec]) -> dict[str, _Figures]:
     """The figures of the charts of all rows, for who does not see them."""
-    tables: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {}
-    for name in ("throughput", "beside"):
+    tables: dict[str, _Figures] = {}
+    for name, second, head in (("throughput", "engine", key("engine")), ("beside", "source", "")):
         values = _values(specs.get(name, {}))
         if values:
-            second = "engine" if name == "throughput" else "source"
-            tables[name] = (("@sheet", f"@{second}" if second == "engine" else "", "@throughput_axis"),
-                            [(value["row"], value[second], value["text"]) for value in values])  # fmt: skip
+            rows = [_texts(value["row"], value[second], value["text"]) for value in values]
+            tables[name] = _texts(key("sheet"), head, key("throughput_axis")), rows
     values = _values(specs.get("roofline", {}), "flop_per_s")
     if values:
-        tables["roofline"] = (("@sheet", "", "@intensity_axis", "@flops_axis"),
-                              [(value["row"], value["source"], f"{value['flop_per_byte']:.3g}",
-                                f"{value['flop_per_s']:.3g}") for value in values])  # fmt: skip
+        rows = [
+            _texts(value["row"], value["source"], f"{value['flop_per_byte']:.3g}", f"{value['flop_per_s']:.3g}")
+            for value in values
+        ]
+        tables["roofline"] = _texts(key("sheet"), "", key("intensity_axis"), key("flops_axis")), rows
     return tables
+
+
+def _texts(*cells: str) -> list[Texts]:
+    """Return cells in each language: of a key its phrase, anything else as it is."""
+    return [
+        {lang: phrase(cell.removeprefix(MARK), lang) if cell.startswith(MARK) else cell for lang in LANGUAGES}
+        for cell in cells
+    ]
 
 
 def _values(spec: Mapping[str, Any], key: str = "text") -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from speedsheet.core.errors import MissingExtra, SpeedsheetError, UsageError
 from speedsheet.history.sources import RECORDS, SHEET_FILE, SHEETS, Run, load, runs
 from speedsheet.history.store import History
 from speedsheet.pages.page import asset, environment, render
-from speedsheet.pages.words import LANGUAGES, phrase, phrases
+from speedsheet.pages.words import LANGUAGES, phrase, phrases, stage
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -94,7 +94,7 @@ class _View:
     """The pages of one data folder."""
 
     def __init__(self, place: Place) -> None:
-        self._place = place
+        self._place, self._explained = place, place.data / "explanations"
         self._page = lru_cache(maxsize=16)(self._rendered)
 
     async def index(self, request: Request) -> Response:
@@ -162,34 +162,39 @@ class _View:
         folder = self._place.data / kind / name
         if Path(name).name != name or name.startswith(".") or not folder.is_dir():
             return _missing(request, None)
-        stamp = max(path.stat().st_mtime_ns for path in (folder, *folder.iterdir()))
+        seen = [folder, *sorted(folder.iterdir()), *([self._explained] if self._explained.is_dir() else [])]
+        stamp = tuple(path.stat().st_mtime_ns for path in seen)
         text = await asyncio.to_thread(self._page, str(folder), stamp, _language(request, self._place.lang))
         return HTMLResponse(text, headers=_HEADERS)
 
-    def _rendered(self, folder: str, _stamp: int, lang: str) -> str:
+    def _rendered(self, folder: str, _stamp: tuple[int, ...], lang: str) -> str:
         found = load(folder, self._place.cache, self._place.data)
         named = Run(
             Path(folder).name, found.kind, found.rows, found.host, found.document, found.folder, found.created_utc
         )
-        return render([named], self._place.cache, lang=lang, explained=self._place.data / "explanations")
+        return render([named], self._place.cache, lang=lang, explained=self._explained)
 
     def _running(self) -> str:
-        return json.dumps(list(running(self._place.data / "running")))
+        return json.dumps([_staged(state) for state in running(self._place.data / "running")])
+
+    def _history(self) -> History | None:
+        store = self._place.data / RECORDS
+        return History.of(store) if store.is_dir() else None
 
     def _records(self, model: str | None) -> list[dict[str, Any]]:
-        store = self._place.data / RECORDS
-        if not store.is_dir():
-            return []
-        rows = History.of(store).rows(model, limit=_LISTED)
-        return [{**row, "model": Path(row["model"]).name} for row in rows]
+        history = self._history()
+        return _newest(history, model) if history else []
 
     def _index(self, lang: str) -> str:
-        found = [_run(path) for path in runs(self._place.data)[:_LISTED]]
+        every, history = runs(self._place.data), self._history()
+        found = [_run(path) for path in every[:_LISTED]]
+        counted = history.fetched("SELECT count(*) FROM records")[1][0][0] if history else 0
         return str(
             environment().get_template("index.html.j2").render(
-                lang=lang, languages=LANGUAGES, phrase=phrase, version=__version__, runs=[run for run in found if run],
-                records=self._records(None), words={one: phrases(one) for one in LANGUAGES},
-                style=asset("page.css"), script=asset("index.js"),
+                lang=lang, languages=LANGUAGES, phrase=phrase, version=__version__, folder=str(self._place.data),
+                listed=_LISTED, runs=[run for run in found if run], runs_of=len(every),
+                records=_newest(history, None) if history else [], records_of=counted,
+                words={one: phrases(one) for one in LANGUAGES}, style=asset("page.css"), script=asset("index.js"),
             )
         )  # fmt: skip
 
@@ -205,6 +210,17 @@ class _View:
         given = given or request.query_params.get("token") or request.cookies.get(_COOKIE) or ""
         if not secrets.compare_digest(given.encode(), token.encode()):
             raise HTTPException(401, "give the token: /?token=...", headers={"WWW-Authenticate": "Bearer"})
+
+
+def _newest(history: History, model: str | None) -> list[dict[str, Any]]:
+    return [{**row, "model": Path(row["model"] or "").name} for row in history.rows(model, limit=_LISTED)]
+
+
+def _staged(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what runs with its stage in each language; its worker says it in English."""
+    now = state.get("progress")
+    said = str(now.get("stage") or "") if isinstance(now, Mapping) else ""
+    return {**state, "stages": {lang: stage(said, lang) for lang in LANGUAGES}}
 
 
 def _run(folder: Path) -> Mapping[str, Any] | None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
@@ -37,7 +37,18 @@ _TEXTS = frozenset({"model", "framework", "precision"})
 _COUNTS = frozenset({"batch_size", "thread_num"})
 _FIELDS = frozenset(item.name for item in fields(PublishedRow)) - {"line"}
 _SAID = ("title", "publisher", "version", "date", "hardware", "software", "latency", "source", "note")
-_NUMBER = re.compile(r"[+-]?(\d[\d,  ']*\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
+#: No figure of a sheet is larger.
+_MOST = 10**15
+#: Sign, whole part, decimals and exponent of a number, by the sign before its decimals. Within the whole part one kind
+#: of separator parts groups of three.
+_NUMBERS = {
+    point: re.compile(
+        rf"([+-]?)(?={re.escape(point)}?\d)([1-9]\d{{0,2}}([{other}' \u00a0\u202f])\d{{3}}(?:\3\d{{3}})*|\d*)"
+        rf"(?:{re.escape(point)}(\d*))?(?:e([+-]?\d{{1,3}}))?",
+        re.IGNORECASE,
+    )
+    for point, other in ((".", ","), (",", "."))
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +74,8 @@ def load(name: str, map_file: Path | None = None) -> PublishedSheet:
         if name not in shipped():
             do = f"{did_you_mean(name, shipped())}; or give a .csv, .md or .html file"
             raise UnknownName(f"no published sheet is called {name!r}", do=do)
+        if map_file is not None:
+            raise UsageError(f"{name} ships with a map of its own", where="--map", do="leave it out, or give a file")
         text, kind = (_folder() / f"{name}.csv").read_text(encoding="utf-8"), "csv"
         own_map = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -102,7 +115,7 @@ def parse_map(text: str, *, where: str) -> ColumnMap:
     """Read a column map. Raises UsageError naming what is wrong."""
     try:
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and numbers that are too long
         raise UsageError(f"its map is not TOML: {error}", where=where, do="mend that line") from error
     head, columns, variants = content.get("sheet", {}), content.get("columns", {}), content.get("variant", [])
     tables_of = [head, columns, *(variants if isinstance(variants, list) else [0])]
@@ -123,22 +136,24 @@ def parse_map(text: str, *, where: str) -> ColumnMap:
     return ColumnMap(said, device, constants, _columns(columns, where), made)
 
 
-def figure(text: str) -> Figure | None:
-    """Read a printed number with half of its last digit; None where the text is none.
+def figure(text: str, points: str = ".") -> Figure | None:
+    """Read a printed number with half of its last digit; None where the text is none, or larger than any figure.
+
+    Its decimals stand behind the first of `points` with which it is one.
 
     >>> figure("1,234.50")
     Figure(value=1234.5, rounding=0.005)
+    >>> figure("1.234,50", ",")
+    Figure(value=1234.5, rounding=0.005)
     """
-    match = _NUMBER.fullmatch(text.strip())
+    match = next((match for point in points if (match := _NUMBERS[point].fullmatch(text.strip()))), None)
     if match is None:
         return None
-    digits = re.sub(r"[,  ']", "", match[1])
-    exponent = int(match[2][1:]) if match[2] else 0
-    if len(digits) > 40 or abs(exponent) > 300:  # noqa: PLR2004  no figure of a sheet is so long
-        return None
-    decimals = len(digits.partition(".")[2])
-    sign = -1.0 if text.strip().startswith("-") else 1.0
-    return Figure(sign * float(digits or "0") * 10.0**exponent, 0.5 * 10.0 ** (exponent - decimals))
+    sign, whole, _, decimals, exponent = (part or "" for part in match.groups())
+    digits, power = re.sub(r"\D", "", whole) or "0", int(exponent or 0)
+    value = float(f"{sign}{digits}.{decimals}e{power}")
+    rounding = float(f"5e{power - len(decimals) - 1}")
+    return Figure(value, rounding) if max(abs(value), rounding) <= _MOST else None
 
 
 def _rows(
@@ -149,10 +164,11 @@ def _rows(
     if "model" not in places:
         return
     constants = {**whole.constants, **variant.constants}
+    points = _points(table, [index for name, (index, _) in places.items() if name not in _TEXTS])
     for line, cells in table.rows:
         taken: dict[str, Any] = dict(constants)
         for name, (index, factor) in places.items():
-            if index < len(cells) and (value := _value(name, cells[index], factor)) is not None:
+            if index < len(cells) and (value := _value(name, cells[index], factor, points)) is not None:
                 taken[name] = value
         if not taken.get("model"):
             yield line, None, "names no model"
@@ -160,6 +176,20 @@ def _rows(
             yield line, None, "has neither latency nor throughput"
         else:
             yield line, PublishedRow(line, **taken), ""
+
+
+def _points(table: Table, indices: Sequence[int]) -> str:
+    """Return the signs that stand before decimals, first the one for numbers that could be read with either.
+
+    Only semicolons leave the comma free for it. There it goes first, unless more numbers can be read with a point
+    alone, or there is no comma.
+    """
+    if not table.semicolons:
+        return "."
+    cells = [cells[index] for _, cells in table.rows for index in indices if index < len(cells)]
+    commas, points = (sum(figure(cell, point) is not None for cell in cells) for point in ",.")
+    usual = any("," in cell for cell in cells)
+    return ",." if commas > points or (usual and commas == points) else ".,"
 
 
 def _places(table: Table, named: Mapping[str, tuple[str, str]], where: str) -> dict[str, tuple[int, float]]:
@@ -187,10 +217,10 @@ _WORD_OF = {
 }
 
 
-def _value(name: str, cell: str, factor: float) -> Any:
+def _value(name: str, cell: str, factor: float, points: str) -> Any:
     if name in _TEXTS:
         return cell or None
-    number = figure(cell)
+    number = figure(cell, points)
     if number is None or number.value <= 0:
         return None
     if name in _COUNTS:
@@ -200,11 +230,12 @@ def _value(name: str, cell: str, factor: float) -> Any:
 
 def _constants(table: Mapping[str, Any], where: str) -> dict[str, Any]:
     for key, value in table.items():
-        wanted = str if key in _TEXTS else int if key in _COUNTS else None
-        if wanted is None or not isinstance(value, wanted):
-            raise UsageError(
-                f"its map says {key} = {value!r}", where=where, do=f"known: {', '.join(sorted(_TEXTS | _COUNTS))}"
-            )
+        if key in _COUNTS:
+            fits, do = type(value) is int and 1 <= value <= _MOST, "write a whole number, 1 at the least"
+        else:
+            fits, do = key in _TEXTS and isinstance(value, str), f"known: {', '.join(sorted(_TEXTS | _COUNTS))}"
+        if not fits:
+            raise UsageError(f"its map says {key} = {value!r}"[:200], where=where, do=do)
     return dict(table)
 
 

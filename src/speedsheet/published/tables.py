@@ -14,37 +14,45 @@ MAX_CELL_CHARS, MAX_ROWS, MAX_COLUMNS = 1000, 20_000, 200
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A heading row and the rows below it, each with its line; cells are text on one line, cut at 1 000 letters."""
+    """A heading row and the rows below it, each with its line; cells are text on one line, cut at 1 000 letters.
+
+    `semicolons` says that these part its cells: where that is usual, decimals stand behind a comma.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[int, tuple[str, ...]], ...]
+    semicolons: bool = False
 
 
 def tables(text: str, kind: str) -> list[Table]:
     """Return the tables of a text: `kind` is ``csv``, ``md`` or ``html``. Raises ValueError for what is too large."""
     found = {"csv": _csv, "md": _markdown, "html": _html}[kind](text)
-    return [_bounded(lines) for lines in found if len(lines) > 1]
+    semicolons = kind == "csv" and _delimiter(text) == ";"
+    return [_bounded(lines, semicolons) for lines in found if len(lines) > 1]
 
 
 _Lines = list[tuple[int, Sequence[str]]]
 
 
-def _bounded(lines: _Lines) -> Table:
+def _bounded(lines: _Lines, semicolons: bool) -> Table:
     if len(lines) > MAX_ROWS or any(len(cells) > MAX_COLUMNS for _, cells in lines):
         raise ValueError(f"a table is larger than {MAX_ROWS} rows or {MAX_COLUMNS} columns")
     clean = [(line, tuple(" ".join(cell[:MAX_CELL_CHARS].split()) for cell in cells)) for line, cells in lines]
-    return Table(clean[0][1], tuple(clean[1:]))
+    return Table(clean[0][1], tuple(clean[1:]), semicolons)
 
 
 def _csv(text: str) -> list[_Lines]:
     csv.field_size_limit(max(len(text), 1))  # a cell cannot be longer than the file, which is bounded
-    sample = text[:4096].splitlines()[:1]
-    delimiter = max(",;\t", key=sample[0].count) if sample else ","
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+    reader = csv.reader(io.StringIO(text), delimiter=_delimiter(text))
     try:
         return [[(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]]
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}") from error
+
+
+def _delimiter(text: str) -> str:
+    sample = text[:4096].splitlines()[:1]
+    return max(",;\t", key=sample[0].count) if sample else ","
 
 
 def _markdown(text: str) -> list[_Lines]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import re
 from collections.abc import Callable
 
 from speedsheet.core.measurement import Measurement
@@ -25,6 +26,8 @@ from speedsheet.sheets.words import Words
 
 _SHARES = ("top1", "low", "high", "n", "fp32_top1")
 _FORMULA = ("=", "+", "-", "@")
+#: Where a spreadsheet that parts cells by semicolons, as many do, would begin a cell with a formula.
+_CELL_BEGINS = re.compile(r';(?=[\s"]*[=+\-@])')
 _SIGNS = str.maketrans({"±": "+-", "≤": "<=", "≥": ">="})
 
 
@@ -60,15 +63,22 @@ def _share(key: str) -> Callable[[Measurement], float | None]:
 
 
 def neutral(text: str) -> str:
-    """Return text that no spreadsheet takes for a formula: an apostrophe goes before ``= + - @``; one line."""
-    one_line = clean(text)
+    """Return text that no spreadsheet takes for a formula: an apostrophe goes before ``= + - @``; one line.
+
+    So it does behind a semicolon within the text; tabs are none of a line (`letters.clean`).
+    """
+    one_line = _parted(clean(text))
     return f"'{one_line}" if one_line.startswith(_FORMULA) else one_line
+
+
+def _parted(text: str) -> str:
+    return _CELL_BEGINS.sub(";'", text)
 
 
 def _header(column: Column, words: Words) -> str:
     name = heading(column, words).translate(_SIGNS)
     named = column in PUBLISHED or not column.unit or name.endswith(")")
-    return name if named else f"{name} ({column.unit})"
+    return _parted(name if named else f"{name} ({column.unit})")
 
 
 def _cell(column: Column, row: Measurement) -> str:

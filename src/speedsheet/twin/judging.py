@@ -110,15 +110,19 @@ def published_claims(sheet: PublishedSheet, device: DeviceSpec) -> tuple[list[Cl
 
 
 def beside(rows: Sequence[Measurement], device_name: str) -> Case:
-    """Return what the modelled card says of measured rows, with the published figures of the same rows."""
+    """Return what the modelled card says of rows, with the published figures of the same rows.
+
+    A row that states no batch size or no clients, as a published one may, is none that it can be asked of.
+    """
     device = devices.load(device_name)
     calibration = best(device) if device.modelled else None
     published = load_sheet(device.published) if device.published else None
-    stated, _ = published_claims(published, device) if published else ([], ())
-    known = {_key(one): one for one in stated}
+    claims, _ = published_claims(published, device) if published else ([], ())
+    known = {_key(one): one for one in claims}
     found = []
     for row in rows:
-        if row.precision not in device.precisions or row.model not in workloads():
+        stated = row.batch_size and row.thread_num
+        if not stated or row.precision not in device.precisions or row.model not in workloads():
             continue
         piece = zoo_piece(row.model, cache_folder())
         alone = Claim(row.model, piece, row.batch_size, row.thread_num, row.precision, None, row.framework, row.task)

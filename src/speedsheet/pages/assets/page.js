@@ -65,9 +65,10 @@
     });
   }
 
-  // --- charts: drawn when they come into sight, anew when language or theme change
+  // --- charts: drawn when they come into sight, anew when language or theme change; phrases stand in them by MARK and key
+  const MARK = "\u001f";
   const named = (value) => {
-    if (typeof value === "string") return value.startsWith("@") ? (phrases[lang()][value.slice(1)] ?? value) : value;
+    if (typeof value === "string") return value.startsWith(MARK) ? (phrases[lang()][value.slice(1)] ?? value) : value;
     if (Array.isArray(value)) return value.map(named);
     if (value && typeof value === "object") return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, named(v)]));
     return value;
@@ -125,7 +126,7 @@
     for (const label of document.querySelectorAll("[data-en][data-zh]")) {
       const text = label.dataset[lang()];
       if (label.tagName === "INPUT") label.placeholder = text;
-      else if (label.tagName === "OPTION") label.textContent = text;
+      else if (["OPTION", "TITLE"].includes(label.tagName)) label.textContent = text;
       else if (label.id !== "shown") label.setAttribute("aria-label", text);
     }
     filtered();
