@@ -16,9 +16,11 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy.stats import binomtest
 
 from speedsheet.bench.accuracy import doubts
-from speedsheet.bench.labelled import best
+from speedsheet.bench.inputs import Model
+from speedsheet.bench.labelled import best, labelled_set
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.convert.data import read_labels
+from speedsheet.convert.own.workload import own_artifact, own_workload
 from speedsheet.core.errors import BadInput
 from speedsheet.core.measurement import Measurement
 from speedsheet.core.request import RowRequest
@@ -125,6 +127,16 @@ def test_permuted_outputs_are_caught(tmp_path):
     assert row.task_accuracy["top1"] < 0.3 < row.task_accuracy["fp32_top1"]
     assert row.task_accuracy["agreement"] < 0.3
     assert "accuracy_loss" in codes(row)
+
+
+def test_every_request_of_labelled_samples_is_a_sign_of_life(tmp_path):
+    """However long the file: what was answered is told after each request, so that nobody takes it for a hang."""
+    asked, told = request(tmp_path), []
+    own = own_workload(asked.model, batch_size=4)
+    artifact = own_artifact(asked.model, own, tmp_path)
+    model = Model(own.workload, artifact, 4, "the file's own")
+    assert labelled_set(asked, model, artifact, tmp_path, 1, told.append)
+    assert told == [slot / 26 for slot in range(26)]
 
 
 def test_no_scores_no_accuracy(tmp_path):

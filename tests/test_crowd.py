@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from speedsheet.bench import ruler
 from speedsheet.bench.crowd import processes_for
 from speedsheet.bench.judge import Verdict, worst
+from speedsheet.bench.row import Desk, readied
 from speedsheet.bench.ruler import near_floor
 from speedsheet.bench.sheet import measure_sheet
+from speedsheet.bench.supervise import call
 from speedsheet.core.errors import RowFailed
 from speedsheet.core.measurement import Floor, Gate, Latency, Measurement, Throughput
 from speedsheet.core.request import RowRequest
@@ -115,6 +117,20 @@ def test_client_processes_go_with_whoever_listens(slow_ruler, small_model, tmp_p
         sheet.kill()
     assert len(below) >= 3
     assert psutil.wait_procs(below, timeout=5)[1] == []
+
+
+@several_cores
+def test_a_crowd_that_a_budget_cuts_short_is_not_complete(slow_ruler, small_model, tmp_path):
+    """What ends before its window is not taken for the row that was asked, from however many processes it came."""
+    settings = {"DELAY_US": "300"}
+    request = RowRequest(
+        str(small_model), engine=NULL, precision="fp32", thread_num=4, window_s=60.0, settings=settings
+    )
+    ready = readied(request, Desk(tmp_path / "store", 60.0), lambda *_: None)
+    job = {**ready.job, "conditions": ready.conditions, "store": str(tmp_path / "store"), "client_processes": 0}
+    done = call("measure", {**job, "until_s": time.monotonic() + 4.0}, tell=lambda *_: None, stall_limit_s=60.0)
+    assert done["client_processes"] == min(4, allowed_cores())
+    assert records.read(Path(done["record"])).conditions["complete"] is False
 
 
 def test_the_clock_is_one_for_all_processes():

@@ -1,13 +1,22 @@
 """Every shipped engine keeps the contract that the product relies on."""
 
 import sys
+from dataclasses import replace
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from speedsheet import plugins
-from speedsheet.core.engine import EngineUnavailable, grant
+from speedsheet.bench.choose import choose, setups_for
+from speedsheet.bench.supervise import BudgetSpent
+from speedsheet.core.artifact import Artifact
+from speedsheet.core.engine import EngineInfo, EngineUnavailable, Setup, grant
 from speedsheet.core.errors import UnknownName, UsageError
-from speedsheet.engines.onnxruntime import OnnxRuntime
+from speedsheet.core.measurement import Measurement, Throughput
+from speedsheet.core.request import RowRequest
+from speedsheet.engines.onnxruntime import OnnxRuntime, _kind
 from speedsheet.engines.openvino import OpenVino
 from speedsheet.testing import EngineContract, NullEngine
 
@@ -57,3 +66,115 @@ def test_unknown_names_ask_what_was_meant():
 def test_an_engine_of_ones_own_is_named_by_its_module():
     """A stranger's engine needs no entry in speedsheet."""
     assert plugins.engine("speedsheet.testing.null:ENGINE").name == "speedsheet.testing.null:ENGINE"
+
+
+CARDS = EngineInfo(
+    "cards", "1",
+    {"CPU": ("fp32", "bf16", "int8"), "GPU.0": ("fp32", "fp16", "int8"), "GPU.1": ("fp32", "fp16")},
+    "CPU", "none", ("AUTO", "HETERO", "MULTI"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("device", "precisions"),
+    [
+        ("CPU", ("fp32", "bf16", "int8")),
+        ("GPU.0", ("fp32", "fp16", "int8")),
+        ("GPU", ("fp32", "fp16")),
+        ("AUTO:CPU", ("fp32", "bf16", "int8")),
+        ("MULTI:CPU(2),GPU.0(4)", ("fp32", "int8")),
+        ("HETERO:GPU,CPU", ("fp32",)),
+        ("AUTO", ("fp32",)),
+    ],
+)
+def test_a_device_made_of_others_has_what_all_of_them_have(device, precisions):
+    """What may run on any of several devices is asked only for what each can execute."""
+    assert CARDS.has(device)
+    assert CARDS.precisions_on(device) == precisions
+
+
+ROW = Measurement("net", "onnx", "own", 1, 2, "int8")
+BOTH = EngineInfo("both", "1", {"CPU": ("fp32", "int8")}, "CPU", "none")
+WIDE = EngineInfo("wide", "1", {"CPU": ("fp32",)}, "CPU", "none")
+
+
+def test_an_engine_without_the_precision_leaves_the_row_to_those_that_have_it():
+    """It is named with the reason; where no engine is left, the command is refused."""
+    setups, findings = setups_for([WIDE, BOTH], RowRequest("net"), ROW, 1)
+    assert [(info.name, setup.precision) for info, setup in setups] == [("both", "int8")]
+    assert [finding.code for finding in findings] == ["engine_rejected"]
+    assert "wide 1 rejected: precision 'int8' is not available here" in findings[0].text
+    with pytest.raises(UsageError, match="int8"):
+        setups_for([WIDE], RowRequest("net"), ROW, 1)
+
+
+def candidates():
+    return [(info, Setup("CPU", "fp32", 1, 2, 1)) for info in (WIDE, BOTH)]
+
+
+@pytest.mark.parametrize("fastest", ["both", "wide"])
+def test_of_a_model_as_it_is_the_trial_decides(fastest):
+    """No type was asked, so an engine that runs a quantised file in int8 is as near as one that widens it."""
+
+    def trial(candidate):
+        return replace(ROW, throughput_samples_per_s=Throughput(2.0 if candidate.info.name == fastest else 1.0))
+
+    choice = choose(
+        candidates(), "as-is", lambda name, _setup: ("graph", {"int8" if name == "both" else "fp32": 1.0}), trial
+    )
+    assert choice.candidate.info.name == fastest
+    assert "0.50 x the throughput" in choice.findings[0].text
+
+
+@pytest.mark.parametrize("stage", ["audit", "trial"])
+def test_a_budget_that_ends_while_engines_are_compared_rejects_none(stage):
+    """The row is skipped, as any that no time was left for; no engine failed."""
+
+    def spend(*_):
+        raise BudgetSpent("the budget ended")
+
+    told = ("graph", {"fp32": 1.0})
+    audit, trial = (spend, None) if stage == "audit" else (lambda *_: told, spend)
+    with pytest.raises(BudgetSpent):
+        choose(candidates(), "fp32", audit, trial)
+
+
+def executed(nodes, x, outputs, stored, folder):
+    """Run a model of ONNX Runtime's own operators once, and return what executed."""
+    value = helper.make_tensor_value_info
+    ends = [value("x", TensorProto.FLOAT, x)], [value("y", TensorProto.FLOAT, outputs)]
+    graph = helper.make_graph(nodes, "g", *ends, stored)
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), folder / "graph.onnx")
+    setup = Setup("CPUExecutionProvider", "fp32", 1, 1, 1, audit=True)
+    session = OnnxRuntime().load(Artifact(folder, "", 0, 0, 0, ""), setup, lambda: None)
+    session.bind({"x": np.ones(x, np.float32)}, {}).run()
+    return session.executed({})
+
+
+def stored(kind, **shapes):
+    return [numpy_helper.from_array(np.ones(shape, kind), name) for name, shape in shapes.items()]
+
+
+def test_products_that_quantise_as_they_go_are_int8(tmp_path):
+    """ONNX Runtime takes floats there, makes bytes of them and multiplies bytes: that is what executed."""
+    product = helper.make_node("DynamicQuantizeMatMul", ["x", "w", "s"], ["y"], domain="com.microsoft", name="product")
+    weights = stored(np.int8, w=(16, 8)) + stored(np.float32, s=(1,))
+    assert executed([product], (4, 16), (4, 8), weights, tmp_path) == {"int8": 1.0}
+
+
+def test_a_recurrent_layer_that_quantises_as_it_goes_is_int8_with_all_of_its_work(tmp_path):
+    """Of 800 products for each sample of a step 768 are of bytes; the engine does not tell how large they are."""
+    names = ["x", "w", "r", "", "", "", "", "", "ws", "wz", "rs", "rz"]
+    layer = helper.make_node("DynamicQuantizeLSTM", names, ["h"], domain="com.microsoft", name="layer", hidden_size=8)
+    head = helper.make_node("MatMul", ["h", "v"], ["y"], name="head")
+    weights = stored(np.int8, w=(1, 16, 32), r=(1, 8, 32), wz=(1,), rz=(1,))
+    weights += stored(np.float32, ws=(1,), rs=(1,), v=(8, 4))
+    found = executed([layer, head], (5, 2, 16), (5, 1, 2, 4), weights, tmp_path)
+    assert found["int8"] == pytest.approx(768 / 800, abs=0.002)
+
+
+def test_quantising_alone_is_no_product():
+    """What only makes bytes of floats computes in floats."""
+    node = {"op_name": "DynamicQuantizeLinear", "input_type_shape": [{"float": [4]}]}
+    assert _kind(node) == "fp32"

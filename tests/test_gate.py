@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from speedsheet.bench.judge import Kept, judge
+from speedsheet.bench.judge import Kept, check_finite, judge
+from speedsheet.core.errors import RowFailed
 
 DRAW = np.random.default_rng(920)
 #: Networks answer alike to everything: a large common part, and a small part that depends on the input.
@@ -121,3 +122,37 @@ def test_one_sample_in_all_is_judged_uncentred():
     answers = [{"y": ANSWERS[0]["y"][:1]}]
     assert judge([Kept(0, 0, answers[0])], answers, "fp32").gate.passed
     assert not judge([Kept(0, 0, {"y": answers[0]["y"] * 1.5})], answers, "bf16").gate.passed
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_right_answers_that_are_no_numbers_judge_nothing(value):
+    """NaN everywhere is equal to what was never computed: such a row has no gate, and says what to give it."""
+    finite, never = np.ones((4, 3), np.float32), np.full((4, 3), value, np.float32)
+    with pytest.raises(RowFailed, match=r"NaN or infinity to these inputs \(output 'z'\).*--data FILE.npz") as caught:
+        check_finite([{"y": finite, "z": never}] * 8)
+    assert "\n" not in str(caught.value)
+    check_finite([{"y": never}] * 7 + [{"y": finite}])
+    check_finite([{"top": np.zeros(4, np.int64), "found": np.empty((0, 4), np.float32)}] * 8)
+
+
+def test_integers_that_are_the_same_for_every_input_are_said_so():
+    """A class that every input gets is agreed on by whatever answers it: the finding says that the gate is weak."""
+    same = [{"top": np.full(4, 7), "y": answer["y"]} for answer in ANSWERS]
+    (finding,) = judge([Kept(0, 0, same[0])], same, "fp32").findings
+    assert finding.code == "gate_insensitive"
+    assert finding.text.startswith("top is the same for every input, so the gate cannot see which one was answered;")
+    varied = [{"top": np.arange(4)} for _ in range(8)]
+    scalar = [{"top": np.array(slot)} for slot in range(8)]
+    alone = [{"top": np.zeros(1, np.int64)}]
+    for answers in (varied, scalar, alone):
+        assert judge([Kept(0, 0, answers[0])], answers, "fp32").findings == ()
+
+
+def test_flat_and_equal_outputs_are_named_each_with_what_is_true_of_it():
+    """Floats have a size that the gate sees; integers have none."""
+    answers = [{"a": np.full((4, 3), 0.5, np.float32), "b": np.ones(4, bool), "c": np.ones(4, np.int8)}] * 8
+    (finding,) = judge([Kept(0, 0, answers[0])], answers, "fp32").findings
+    flat, same, do = finding.text.split("; ")
+    assert flat == "a varies with the input by less than one rounding, so the gate sees only their size"
+    assert same == "b, c are the same for every input, so the gate cannot see which one was answered"
+    assert "--data FILE.npz" in do

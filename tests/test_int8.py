@@ -1,5 +1,6 @@
 """INT8: one quantised graph for every engine, judged against FP32; what it cost and what was left wide is kept."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from speedsheet.bench.inputs import Model, calibration_feeds
+from speedsheet.bench.job import Prepared, request_to_json
+from speedsheet.bench.prepare import prepare
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.convert.data import input_pool
 from speedsheet.convert.own.artifact import own_artifact
@@ -19,8 +23,8 @@ from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
 
 
-def conv_net(path, seed=3):
-    """Write two convolutions with a norm between them and a classifier, batch free."""
+def conv_net(path, seed=3, batch="n"):
+    """Write two convolutions with a norm between them and a classifier, batch free or fixed."""
     draw = np.random.default_rng(seed)
 
     def weight(name, *shape):
@@ -38,8 +42,8 @@ def conv_net(path, seed=3):
         helper.make_node("MatMul", ["f", "w"], ["y"], name="head"),
     ]
     weights = [weight("k0", 16, 3, 3, 3), ones, weight("k1", 32, 16, 3, 3), weight("w", 32, 10)]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 32, 32])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 10])]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 3, 32, 32])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [batch, 10])]
     graph = helper.make_graph(nodes, "net", inputs, outputs, weights)
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     return path
@@ -76,6 +80,36 @@ def test_calibration_never_sees_the_measured_samples(tmp_path):
         [asking(path, data=tmp_path / "enough.npz", engine="openvino")], store=tmp_path / "store"
     ).rows
     assert row.status == "ok", row.error
+
+
+def test_a_model_with_a_fixed_batch_is_calibrated_at_that_batch(tmp_path):
+    """A graph that takes eight samples and no other number is quantised with eight at a time."""
+    path = conv_net(tmp_path / "net.onnx", batch=8)
+    (row,) = measure_sheet([asking(path, engine="openvino", batch_size=None)], store=tmp_path / "store").rows
+    assert row.status == "ok", row.error
+    assert row.batch_size == 8
+    assert row.precision_executed["int8"] > 0.5
+
+
+@pytest.mark.parametrize(("batch", "calibrated"), [("n", 4), (8, 8)])
+def test_calibration_is_in_small_batches_where_the_graph_lets_it(batch, calibrated, tmp_path):
+    """A free first dimension takes four samples at a time, which costs less memory; a fixed one takes its own."""
+    path = conv_net(tmp_path / "net.onnx", batch=batch)
+    own = own_workload(path, batch_size=8)
+    model = Model(own.workload, own_artifact(path, own, tmp_path), 8, "the file's own")
+    feeds = calibration_feeds(asking(path, batch_size=8), model, [])
+    assert {len(feed["x"]) for feed in feeds} == {calibrated}
+    assert sum(len(feed["x"]) for feed in feeds) == 32
+
+
+def test_what_an_int8_row_uses_is_not_the_oldest_of_the_cache(tmp_path, monkeypatch):
+    """Each use of a quantised model is noted, so that a full cache drops others first."""
+    monkeypatch.setenv("SPEEDSHEET_CACHE", str(tmp_path / "cache"))
+    job = {"request": request_to_json(asking(conv_net(tmp_path / "net.onnx"), engine="openvino"))}
+    folder = Prepared.from_json(prepare(job, lambda *_: None)).artifact.folder
+    os.utime(folder, (0, 0))
+    prepare(job, lambda *_: None)
+    assert folder.stat().st_mtime > 0
 
 
 def test_a_model_quantised_elsewhere_is_judged_by_the_one_it_came_from(tmp_path):

@@ -4,10 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from speedsheet.bench.refine import around_s, needed_s, reached, refined
-from speedsheet.bench.sheet import compared
+from speedsheet.bench.refine import around_s, needed_s, reached
+from speedsheet.bench.refine import refined as better
+from speedsheet.bench.sheet import compared, measure_sheet
+from speedsheet.core.errors import BadModel
 from speedsheet.core.measurement import Measurement, Throughput
 from speedsheet.core.plan import Reached
+from speedsheet.core.request import RowRequest
 
 ROW = Measurement("net", "onnx", "own", 1, 4, "fp32", requests=400, wall_s=10.0, device="CPU", engine="e")
 
@@ -15,6 +18,10 @@ ROW = Measurement("net", "onnx", "own", 1, 4, "fp32", requests=400, wall_s=10.0,
 def wide(half, target=0.05, wall_s=10.0):
     more_s = max((half / target) ** 2 - 1, 0) * wall_s
     return replace(ROW, wall_s=wall_s, targets=(Reached("throughput", target, half, more_s),))
+
+
+def refined(rows, left_s, measure):
+    return rows | dict(better(rows, left_s, measure))
 
 
 class Machine:
@@ -93,6 +100,36 @@ def test_a_failed_row_is_not_measured_again():
     assert refined(failed, lambda: 1e9, Machine({})) == failed
 
 
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt(), BadModel("no such file"), OSError("no space left")])
+def test_what_is_better_known_is_kept_whatever_comes_after_it(trouble, small_model, tmp_path, monkeypatch):
+    """Ctrl-C, or a model that is gone, while one row is measured again: the others are better, and that one as it was.
+
+    Each better row is told as it comes, under the number that it had.
+    """
+    measured, told, numbers = [], [], []
+
+    def measure(request, _desk, tell, limits):
+        measured.append(request.seed)
+        tell("measuring", None, None)
+        if request.seed in measured[4:5]:
+            raise trouble
+        return replace(wide(0.2 if limits.window_s is None else 0.01), model=request.model, record=f"{len(measured)}")
+
+    monkeypatch.setattr("speedsheet.bench.sheet.measure_row", measure)
+    requests = [RowRequest(str(small_model), engine="onnxruntime", seed=seed, thread_num=4 - seed) for seed in range(3)]
+    rows = measure_sheet(
+        requests, store=tmp_path, refine=True, finished=told.append,
+        listen=lambda progress: numbers.append((progress.row, progress.rows)),
+    ).rows  # fmt: skip
+    assert measured[:3] == [2, 1, 0]
+    again, broken = measured[3:5]
+    assert [row.record for row in told[:4]] == ["1", "2", "3", "4"]
+    assert rows[again].record == "4"
+    assert rows[broken].record == str(1 + measured.index(broken))
+    assert [number for number, _ in numbers[3:5]] == [1 + measured.index(again), 1 + measured.index(broken)]
+    assert {count for _, count in numbers} == {3}
+
+
 def test_the_window_is_for_the_target_that_needs_most():
     """Several targets are met together; where one cannot tell its time, it gets twelve rounds."""
     both = (Reached("throughput", 0.05, 0.1, 30.0), Reached("p99", 0.05, 0.2, 150.0), Reached("p50", 0.05, 0.01, 0.0))
@@ -112,3 +149,13 @@ def test_int8_that_is_not_faster_is_said_aloud():
     assert [finding.code for finding in slow.findings] == ["int8_slower"]
     assert "0.40 x the throughput of fp32" in slow.findings[0].text
     assert compared([fp32, fast])[1] == fast
+
+
+def test_int8_is_called_slower_only_where_that_is_known():
+    """Intervals that overlap tell nothing; rows of other thread_nums are compared, and both are named."""
+    fp32 = replace(ROW, throughput_samples_per_s=Throughput(100.0, 95.0, 105.0), precision_executed={"fp32": 1.0})
+    int8 = replace(fp32, throughput_samples_per_s=Throughput(99.9, 95.0, 105.0), precision="int8")
+    assert compared([fp32, int8])[1] == int8
+    slow = replace(int8, thread_num=1, throughput_samples_per_s=Throughput(50.0, 49.0, 51.0))
+    (finding,) = compared([fp32, slow])[1].findings
+    assert finding.text == "int8 at thread_num 1 gives 0.50 x the throughput of fp32 at thread_num 4 on e"

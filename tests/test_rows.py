@@ -16,9 +16,13 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
+from speedsheet.bench import prepare
+from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.convert.own.input_text import parse_input
 from speedsheet.core.errors import BadModel, UnknownName, UsageError
+from speedsheet.core.measurement import TIMED_FINDINGS, Finding, Latency, Measurement, Throughput, WithFlagged
+from speedsheet.core.plan import Reached
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
 
@@ -62,7 +66,56 @@ def test_an_engine_that_answers_wrongly_shows_no_speed(fault, small_model, tmp_p
     assert row.gate.passed is False
     assert "the outputs are wrong" in row.error
     assert row.throughput_samples_per_s.value is row.latency_ms.mean is None
+    assert row.requests is row.wall_s is row.little_residual is None
     assert records.samples(Path(row.record)).end_ns.size > 0
+
+
+def test_a_failed_row_says_nothing_of_its_speed():
+    """Neither a figure, nor what one can be computed from, nor a finding that quotes one; what is wrong stays."""
+    speed, latency = Throughput(4321.0, 4321.0, 4321.0), Latency(4321.0, p50=4321.0, bounds={"p50": (4321.0, 4321.0)})
+    row = Measurement(
+        "net", "onnx", "own", 1, 4, "fp32", latency_ms=latency, throughput_samples_per_s=speed, requests=4321,
+        wall_s=4321.0, targets=(Reached("p50", 0.05, 4321.0, 4321.0),), effective_n=4321.0, tau_s=4321.0,
+        coverage_checked=True, with_flagged=WithFlagged(speed, latency), first_inference_ms=4321.0,
+        samples_per_joule=4321.0, little_residual=4321.0, load_ms=7.0,
+        findings=(*(Finding(code, "4321") for code in TIMED_FINDINGS), Finding("precision", "!")),
+    )  # fmt: skip
+    failed = row.failed("the outputs are wrong")
+    assert "4321" not in json.dumps(failed.to_json())
+    assert (failed.load_ms, failed.findings, failed.coverage_checked) == (7.0, (Finding("precision", "!"),), None)
+
+
+def test_a_model_that_answers_nan_is_not_judged_and_shows_no_speed(tmp_path):
+    """Whatever is not computed would be equal to it: the row fails in one line that says what to give."""
+    nodes = [helper.make_node("Log", ["x"], ["y"])]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [4, 8]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "log.onnx"
+    )
+    request = asking(tmp_path / "log.onnx", engine="onnxruntime", inputs=(parse_input("x=4x8:float32:-2:-1"),))
+    (row,) = measured(request, store=tmp_path / "store")
+    assert row.status == "failed"
+    assert "answers NaN or infinity to these inputs (output 'y')" in row.error
+    assert row.throughput_samples_per_s.value is None
+
+
+def test_a_full_cache_drops_what_is_old_and_never_what_is_asked_for(small_model, tmp_path, monkeypatch):
+    """The model of the request in hand may be the oldest there is: it is in use all the same."""
+    monkeypatch.setenv("SPEEDSHEET_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(prepare, "_CACHE_BYTES", 0)
+
+    def prepared(seed):
+        job = {"request": request_to_json(asking(small_model, seed=seed))}
+        return Prepared.from_json(prepare.prepare(job, lambda *_: None))
+
+    first = prepared(1)
+    for folder in (first.artifact.folder, first.folder):
+        os.utime(folder, (0, 0))
+    second = prepared(2)
+    assert second.artifact.graph.is_file()
+    assert len(second.answers()) == second.slots
+    assert not first.folder.exists()
 
 
 def test_a_crash_a_raise_and_a_hang_fail_their_rows_and_the_sheet_goes_on(small_model, tmp_path):

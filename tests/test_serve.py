@@ -29,7 +29,7 @@ from speedsheet.pages import server as pages_server
 from speedsheet.pages.server import Place, application, checked
 from speedsheet.sheets import files
 from speedsheet.sheets.document import Document
-from test_compare_records import HOST, served
+from test_compare_records import FAST, HOST, served
 from test_pages import HOSTILE, sealed
 
 TOKEN = "a token of many letters"
@@ -225,6 +225,18 @@ def test_a_browser_sees_a_sheet_run(server, data, small_model, tmp_path):
         view.locator("#language").click()
         view.get_by_text("没有正在进行的测试。").wait_for()
         assert serious(view) == []
+
+
+def test_a_row_that_is_measured_again_takes_its_own_place(tmp_path):
+    """What is done is never more than what was asked: a better known row replaces the one that it was."""
+    asked_for = [RowRequest("resnet50"), RowRequest("bert_128")]
+    with Running(tmp_path, "Again", asked_for, lambda _: None, lambda _: None) as state:
+        for row in (served(), served(model="bert_128")):
+            state.finished(row)
+        state.listen(Progress(1, 2, "resnet50", "measuring", None, None))
+        state.finished(served(throughput_samples_per_s=FAST))
+        (told,) = running(tmp_path)
+    assert [(row["model"], row["samples_per_s"]) for row in told["done"]] == [("resnet50", 200.0), ("bert_128", 100.0)]
 
 
 @needs_chromium

@@ -9,6 +9,8 @@ from scipy import special, stats
 from speedsheet.core.samples import AFTER, WARMUP, WINDOW, Samples
 from speedsheet.stats.estimates import estimate
 from speedsheet.stats.percentiles import requests_needed
+from speedsheet.stats.rounds import Rounds
+from speedsheet.stats.spread import spread
 from speedsheet.stats.student import incomplete_beta, t_quantile
 
 
@@ -59,6 +61,17 @@ def test_no_interval_reaches_below_nothing(latency_s):
     said = estimate(closed_loop([[*latency_s, 1.0]], 1), batch_size=1, thread_num=1)
     for figure, value in ((said.latency_ms, said.latency_ms.mean), (said.throughput_samples_per_s, None)):
         assert figure.low is None or 0 <= figure.low <= (value or figure.value) <= figure.high
+
+
+def test_a_process_weighs_as_many_rounds_as_it_has():
+    """One round more, and a process is folded to half as many bins: it counts no less for that."""
+    draw = np.random.default_rng(3)
+    first, second = 1.0 + draw.standard_normal(4096) * 1e-3, 2.0 + draw.standard_normal(4097) * 1e-3
+    pairs = [Rounds(*[one.reshape(-1, 1)] * 3, kept_ns=0).binned(one.reshape(-1, 1)) for one in (first, second)]
+    assert [series.size for series in pairs] == [4096, 2048]
+    apart = second[1:].mean() - first.mean()
+    assert spread(pairs, [4096, 4097]).error == pytest.approx(apart / 2, rel=1e-3)
+    assert spread([first, second[1:]], [4096, 4096]).error == pytest.approx(apart / 2)
 
 
 @pytest.mark.parametrize("thread_num", [1, 8])

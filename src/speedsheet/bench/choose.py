@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from speedsheet import plugins
+from speedsheet.bench.supervise import BudgetSpent
 from speedsheet.core.engine import FALLBACK, EngineInfo, EngineUnavailable, Setup, grant
-from speedsheet.core.errors import BadInput, MissingExtra, RowFailed
+from speedsheet.core.errors import BadInput, MissingExtra, RowFailed, UsageError
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement
-from speedsheet.core.request import RowRequest
+from speedsheet.core.request import AS_IS, RowRequest
 
 AUTO = "auto"
 #: Shares that differ by less are the same precision.
@@ -28,11 +29,13 @@ class Candidate:
     def distance(self, asked: str) -> float:
         """Return how far what executed is from what was asked: 0 is all of it, 1 a step of the fallback, and so on.
 
-        What an engine does not tell is farthest.
+        What an engine does not tell is farthest. Of a model as it is no type was asked, so none is nearer.
         """
         ladder = FALLBACK[asked]
         if not self.executed:
             return float(len(ladder))
+        if asked == AS_IS:
+            return 0.0
         steps = {kind: step for step, kind in enumerate(ladder)}
         most = max(self.executed, key=self.executed.__getitem__)
         if self.executed[most] >= MOSTLY:  # the rest are first and last layers
@@ -81,21 +84,45 @@ def setup_for(
 ) -> Setup:
     """Return how `info` would load the row: its device, and the precision that the device grants."""
     device = request.device or info.default_device
-    known = info.precisions.get(device) or info.precisions.get(device.partition(".")[0]) or ("fp32",)
-    return Setup(device, grant(asked, known), batch_size, thread_num, cores, dict(request.settings))
+    precision = grant(asked, info.precisions_on(device))
+    return Setup(device, precision, batch_size, thread_num, cores, dict(request.settings))
+
+
+def setups_for(
+    engines: Sequence[EngineInfo], request: RowRequest, row: Measurement, cores: int
+) -> tuple[list[tuple[EngineInfo, Setup]], tuple[Finding, ...]]:
+    """Return how each engine would load the row; one that lacks the precision is rejected where others have it.
+
+    Raises UsageError where none has it.
+    """
+    able: list[tuple[EngineInfo, Setup]] = []
+    refused: list[tuple[EngineInfo, UsageError]] = []
+    for info in engines:
+        try:
+            setup = setup_for(
+                info, request, asked=row.precision, batch_size=row.batch_size, thread_num=row.thread_num, cores=cores
+            )
+            able.append((info, setup))
+        except UsageError as error:
+            refused.append((info, error))
+    if not able:
+        raise refused[0][1]
+    return able, tuple(rejected(info, str(error)) for info, error in refused)
 
 
 def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Audit, trial: Trial) -> Choice:
     """Audit every candidate, keep the nearest to what was asked, and let short trials decide between equals.
 
     An engine that cannot load the model, or whose trial fails its gate, is rejected with its reason. Raises RowFailed
-    where none is left.
+    where none is left, and BudgetSpent.
     """
     findings: list[Finding] = []
     audited: list[Candidate] = []
     for info, setup in candidates:
         try:
             audited.append(Candidate(info, setup, *audit(info.name, setup)))
+        except BudgetSpent:
+            raise
         except RowFailed as error:
             if len(candidates) == 1:
                 raise
@@ -120,6 +147,8 @@ def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -
     for candidate in near:
         try:
             row = trial(candidate)
+        except BudgetSpent:
+            raise
         except RowFailed as error:
             findings.append(rejected(candidate.info, str(error)))
             continue

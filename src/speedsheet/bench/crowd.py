@@ -58,7 +58,7 @@ def moved(samples: Samples, row: Measurement, processes: int) -> Finding:
 def crowded(job: Mapping[str, Any], processes: int, first: Taken, say: Say) -> Taken:
     """Offer the load of a job from several processes at once, for as long as it was offered for `first` from one.
 
-    The first process that fails fails the row.
+    The first process that fails fails the row. The plan returned ends when the first of them was to end.
     """
     with TemporaryDirectory(prefix="speedsheet-") as folder:
         jobs = list(_shares(job, processes, first, folder))
@@ -67,7 +67,10 @@ def crowded(job: Mapping[str, Any], processes: int, first: Taken, say: Say) -> T
     verdict = worst([Verdict.from_json(each["verdict"]) for each in told])
     whole = replace(together(facts), peak_rss_mb=sum(each.peak_rss_mb for each in facts))
     together_samples = merged(samples, int(job["setup"]["thread_num"]))
-    return replace(first, samples=together_samples, facts=whole, verdict=verdict, settings=told[0]["settings"])
+    plan = replace(first.plan, longest_s=None if job["until_s"] is None else min(each["longest_s"] for each in told))
+    return replace(
+        first, plan=plan, samples=together_samples, facts=whole, verdict=verdict, settings=told[0]["settings"]
+    )
 
 
 def share(
@@ -85,7 +88,7 @@ def share(
         os.sched_setaffinity(0, job["cpus"])
     run = taken(job, say, meet)
     leave(Path(job["into"]), job["part"], run.samples, run.facts)
-    return {"verdict": asdict(run.verdict), "settings": dict(run.settings)}
+    return {"verdict": asdict(run.verdict), "settings": dict(run.settings), "longest_s": run.plan.longest_s}
 
 
 def _shares(job: Mapping[str, Any], processes: int, first: Taken, folder: str) -> Iterator[dict[str, Any]]:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
 from speedsheet.convert.data import data_pool, input_pool
+from speedsheet.convert.graph.shapes import WHOLE_GRAPH, dims
+from speedsheet.convert.graph.walk import graph_inputs
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput
 from speedsheet.core.plan import POOL_BATCHES
@@ -72,11 +75,20 @@ def calibration_rows(request: RowRequest, model: Model, samples: int) -> tuple[i
 
 def _calibrating(request: RowRequest, model: Model) -> tuple[int, range]:
     """Return the batch size of calibration, and which batches of it: in the user's file those behind the pool."""
-    free = all(spec.batched for spec in model.workload.inputs) and not request.inputs
-    batch_size = min(model.batch_size, _CALIBRATION_BATCH) if free else model.batch_size
+    batch_size = model.batch_size
+    if batch_size > _CALIBRATION_BATCH and not request.inputs and _free(model):
+        batch_size = _CALIBRATION_BATCH
     batches = max(_CALIBRATION_BATCHES, _CALIBRATION_SAMPLES // batch_size)
     behind = -(-POOL_BATCHES * model.batch_size // batch_size)
     return batch_size, range(behind, behind + batches)
+
+
+def _free(model: Model) -> bool:
+    """Whether the graph takes any number of samples: every input counts them by a first dimension that is free."""
+    if not all(spec.batched for spec in model.workload.inputs):
+        return False
+    graph = onnx.load(model.artifact.folder / WHOLE_GRAPH, load_external_data=False)
+    return not any(isinstance((dims(value) or (None,))[0], int) for value in graph_inputs(graph))
 
 
 def samples_of(feeds: Sequence[Arrays], workload: Workload) -> set[bytes]:

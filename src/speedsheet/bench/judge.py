@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speedsheet.core.errors import RowFailed
 from speedsheet.core.measurement import Finding, Gate
 from speedsheet.core.workload import Arrays, Limit
 
@@ -59,6 +60,17 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
     return min(verdicts, key=lambda verdict: _margin(verdict.gate))
 
 
+def check_finite(reference: Sequence[Arrays]) -> None:
+    """Raise RowFailed where an output of the right answers is never finite: what was not computed would pass too."""
+    for name, first in reference[0].items():
+        answers = [outputs[name] for outputs in reference if outputs[name].size]
+        if answers and _is_float(first) and not any(np.isfinite(answer).any() for answer in answers):
+            raise RowFailed(
+                f"the model answers NaN or infinity to these inputs (output {name!r}), so nothing can be judged",
+                do="give inputs that it answers with numbers: --data FILE.npz",
+            )
+
+
 def judge(kept: Iterable[Kept], reference: Sequence[Arrays], precision: str, limit: Limit | None = None) -> Verdict:
     """Compare kept outputs with `reference[slot]`; `precision` is what executed.
 
@@ -79,12 +91,17 @@ def judge(kept: Iterable[Kept], reference: Sequence[Arrays], precision: str, lim
         return Verdict(Gate(False, "kept_outputs", float(seen), 1.0), {})
     by_output = {f"{name} {metric}": asdict(gate) for (name, metric), gate in worst.items()}
     dull = [name for name, centre in centres.items() if centre.dull]
-    return Verdict(min(worst.values(), key=_margin), by_output, _insensitive(dull, len(centres)))
+    flat = [name for name in dull if _is_float(reference[0][name])]
+    same = [name for name in dull if name not in flat]
+    return Verdict(min(worst.values(), key=_margin), by_output, _insensitive(flat, same, len(centres)))
 
 
 @dataclass(frozen=True, slots=True)
 class _Centre:
-    """The mean of an output over the pool, how far the reference strays from it (RMS), and the absolute floor."""
+    """The mean of an output over the pool, how far the reference strays from it (RMS), and the absolute floor.
+
+    Integers and booleans have neither mean nor floor: they stray not at all where every sample has the same answer.
+    """
 
     mean: NDArray[np.float64] | float
     spread: float
@@ -96,8 +113,8 @@ class _Centre:
 
     @classmethod
     def of(cls, outputs: Sequence[NDArray[Any]], precision: str) -> _Centre:
-        if outputs[0].dtype.kind not in "fV":
-            return cls(0.0, np.inf, 0.0)
+        if not _is_float(outputs[0]):
+            return cls(0.0, 0.0 if _constant(outputs) else np.inf, 0.0)
         finite = [np.where(np.isfinite(output), output, 0).astype(np.float64) for output in outputs]
         size = np.sqrt(np.mean([np.mean(output**2) if output.size else 0.0 for output in finite]))
         floor = _ROUNDING[precision] * float(size) + _NEAR_ZERO
@@ -111,10 +128,22 @@ class _Centre:
         return cls(mean, float(np.sqrt(np.mean((stacked - mean) ** 2))), floor)
 
 
+def _is_float(array: NDArray[Any]) -> bool:
+    return array.dtype.kind in "fV"
+
+
+def _constant(outputs: Sequence[NDArray[Any]]) -> bool:
+    """Whether every sample of the pool has the same answer; False of a single sample, and where shapes differ."""
+    if len({output.shape for output in outputs}) > 1:
+        return False
+    samples = np.concatenate(outputs) if outputs[0].ndim else np.stack(outputs)
+    return len(samples) > 1 and bool((samples == samples[0]).all())
+
+
 def _compare(output: NDArray[Any] | None, wanted: NDArray[Any], centre: _Centre, limit: Limit) -> list[Gate]:
     if output is None or output.shape != wanted.shape:
         return [Gate(False, "missing_output", 1.0, 0.0)]
-    if wanted.dtype.kind not in "fV":
+    if not _is_float(wanted):
         agreed = float(np.mean(output == wanted)) if wanted.size else 1.0
         return [Gate(agreed >= limit.centred_cosine, "agreement", agreed, limit.centred_cosine)]
     got, want = output.astype(np.float64), wanted.astype(np.float64)
@@ -150,14 +179,21 @@ def _margin(gate: Gate) -> float:
     return left if gate.passed else min(left, 0.0) - 1.0
 
 
-def _insensitive(dull: list[str], outputs: int) -> tuple[Finding, ...]:
-    if not dull:
+def _insensitive(flat: Sequence[str], same: Sequence[str], outputs: int) -> tuple[Finding, ...]:
+    """Say which of the outputs do not tell inputs apart: floats that are `flat`, integers that are the `same`."""
+    said = []
+    if flat:
+        which = _which(flat, outputs, "varies", "vary")
+        said.append(f"{which} with the input by less than one rounding, so the gate sees only their size")
+    if same:
+        which = _which(same, outputs, "is", "are")
+        said.append(f"{which} the same for every input, so the gate cannot see which one was answered")
+    if not said:
         return ()
-    which = "the outputs vary" if len(dull) == outputs else f"{', '.join(dull)} varies"
-    return (
-        Finding(
-            "gate_insensitive",
-            f"{which} with the input by less than one rounding, so the gate sees only their size; "
-            "give data that the model answers differently to (--data FILE.npz)",
-        ),
-    )
+    text = f"{'; '.join(said)}; give data that the model answers differently to (--data FILE.npz)"
+    return (Finding("gate_insensitive", text),)
+
+
+def _which(names: Sequence[str], outputs: int, one: str, many: str) -> str:
+    """Name outputs, with the verb of one or of many; all of them need no names."""
+    return f"the outputs {many}" if len(names) == outputs else f"{', '.join(names)} {one if len(names) == 1 else many}"

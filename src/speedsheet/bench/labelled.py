@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +106,13 @@ def check_labels(request: RowRequest, workload: Workload, batch_size: int) -> No
     _read(request.labels, request.data, workload, batch_size)
 
 
-def labelled_set(request: RowRequest, model: Model, right: Artifact, cache: Path, cores: int) -> Labelled | None:
+def labelled_set(
+    request: RowRequest, model: Model, right: Artifact, cache: Path, cores: int, tell: Callable[[float], None]
+) -> Labelled | None:
     """Store samples, labels and what FP32 chooses, unless they are there; None where the request has no labels.
 
-    Raises BadInput where the model gives no score for each class, or a label is none of its classes.
+    `tell` hears which share of the requests is answered. Raises BadInput where the model gives no score for each
+    class, or a label is none of its classes.
     """
     if request.labels is None or request.data is None:
         return None
@@ -119,7 +122,7 @@ def labelled_set(request: RowRequest, model: Model, right: Artifact, cache: Path
     folder = cache / "prepared" / f"labelled-{hashlib.sha256(known.encode()).hexdigest()[:24]}"
     if not (folder / _FACTS).exists():
         with suppress(FileExistsError):  # another process stored the same meanwhile
-            publish(folder.parent, lambda: folder.name, lambda hidden: _fill(hidden, data, labels, right, cores))
+            publish(folder.parent, lambda: folder.name, lambda hidden: _fill(hidden, data, labels, right, cores, tell))
     facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
     inputs = tuple(spec.name for spec in model.workload.inputs)
     return Labelled(folder, inputs, len(labels), model.batch_size, sha256=sha256, **facts)
@@ -134,14 +137,22 @@ def _read(labels: str, path: Path, workload: Workload, batch_size: int) -> tuple
     return data, found
 
 
-def _fill(hidden: Path, data: DataFile, labels: NDArray[np.int64], right: Artifact, cores: int) -> None:
-    names = [spec.name for spec in data.workload.inputs]
+def _fill(
+    hidden: Path,
+    data: DataFile,
+    labels: NDArray[np.int64],
+    right: Artifact,
+    cores: int,
+    tell: Callable[[float], None],
+) -> None:
+    names, requests = [spec.name for spec in data.workload.inputs], -(-len(labels) // data.batch_size)
     (hidden / _INPUTS).mkdir()
 
     def kept() -> Iterator[Arrays]:
-        for slot in range(-(-len(labels) // data.batch_size)):
+        for slot in range(requests):
             feed = data.feed(slot)
             arrays.save(hidden / _INPUTS / str(slot), feed, names)
+            tell(slot / requests)
             yield feed
 
     found, output, classes = [], "", 0

@@ -21,6 +21,7 @@ import onnx
 from speedsheet import plugins
 from speedsheet.bench.inputs import Model, calibration_feeds, calibration_rows, input_feeds, sha256_of
 from speedsheet.bench.job import Prepared, Say, request_from_json
+from speedsheet.bench.judge import check_finite
 from speedsheet.bench.labelled import labelled_set
 from speedsheet.bench.reference import JUDGE, judge_version, reference_outputs
 from speedsheet.convert.graph.shapes import fix_shapes
@@ -40,7 +41,7 @@ from speedsheet.host.facts import allowed_cores
 from speedsheet.host.places import cache_folder
 
 #: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
-_FORM = 1
+_FORM = 2
 _CACHE_BYTES = 8 << 30
 _QUANTISED = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
 _IN_USE_S = 3600.0
@@ -56,15 +57,16 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     right = _right(request, model)
     known = [_FORM, right.sha256, right.graph_name, inputs_sha256, judge_version()]
     folder = cache_folder() / "prepared" / hashlib.sha256(json.dumps(known).encode()).hexdigest()[:24]
+    _used(model.artifact.folder, right.folder)
     if not folder.exists():
         _sweep(cache_folder())
         told = lambda done: say("computing right answers", done, None)  # noqa: E731
-        _publish(folder, feeds, reference_outputs(right, feeds, allowed_cores(), told))
-    if request.labels:
-        say("computing right answers for the labelled samples", None, None)
-    labelled = labelled_set(request, model, right, cache_folder(), allowed_cores())
-    for used in (folder, model.artifact.folder, *([labelled.folder] if labelled else [])):
-        os.utime(used)
+        answers = reference_outputs(right, feeds, allowed_cores(), told)
+        check_finite(answers)
+        _publish(folder, feeds, answers)
+    told = lambda done: say("computing right answers for the labelled samples", done, None)  # noqa: E731
+    labelled = labelled_set(request, model, right, cache_folder(), allowed_cores(), told)
+    _used(folder, *([labelled.folder] if labelled else []))
     prepared = _prepared(request, model, right, folder, feeds, source, inputs_sha256)
     prepared = replace(prepared, labelled=labelled, weights_source=model.weights_source)
     if prepared.precision == AS_IS:
@@ -128,6 +130,7 @@ def _quantised(prepared: Prepared, request: RowRequest, model: Model, feeds: Seq
     """Put the int8 artifact in the place of the one that it is judged by."""
     calibration = calibration_feeds(request, model, feeds)
     made = quantise(model.artifact, calibration, sha256_of(calibration), cache_folder())
+    _used(made.artifact.folder)
     facts = {key: value for key, value in asdict(made).items() if key != "artifact"}
     shapes = {name: feed.shape for name, feed in feeds[0].items()}
     labelled = prepared.labelled
@@ -178,6 +181,12 @@ def _prepared(
         shapes={name: [str(array.dtype), *array.shape] for name, array in feeds[0].items()},
         limits=dict(workload.limits),
     )
+
+
+def _used(*folders: Path) -> None:
+    """Note that folders of the cache are in use: the next sweep, of whichever process, passes them over."""
+    for folder in folders:
+        os.utime(folder)
 
 
 def _sweep(cache: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from speedsheet.core.measurement import Measurement
 
@@ -22,8 +22,8 @@ def refined(
     rows: Mapping[int, Measurement],
     left_s: Callable[[], float],
     measure: Callable[[int, float], Measurement],
-) -> dict[int, Measurement]:
-    """Return the rows, those that miss their targets measured again while time is left.
+) -> Iterator[tuple[int, Measurement]]:
+    """Measure rows that miss their targets again while time is left; yield each, with its index, that is then better.
 
     `measure(index, window_s)` measures one, and ends as soon as the targets are met. A second buys most where the
     fewest are needed, so these rows come first. When no further row can reach its targets in the time that is left, it
@@ -32,11 +32,12 @@ def refined(
     best = dict(rows)
     tried = dict.fromkeys(rows, 0)
 
-    def again(index: int, window_s: float) -> None:
+    def again(index: int, window_s: float) -> Iterator[tuple[int, Measurement]]:
         tried[index] += 1
         row = measure(index, window_s)
         if row.status == "ok" and (reached(row) or (row.wall_s or 0.0) >= (best[index].wall_s or 0.0)):
             best[index] = row
+            yield index, row
 
     def cheapest() -> tuple[int, float] | None:
         open_rows = [index for index, row in best.items() if not reached(row) and tried[index] < _ATTEMPTS]
@@ -47,12 +48,11 @@ def refined(
         return (index, window_s) if window_s + around_s(best[index]) <= left_s() else None
 
     while (chosen := cheapest()) is not None:
-        again(*chosen)
+        yield from again(*chosen)
     for _, index in sorted((needed_s(row), index) for index, row in best.items() if not reached(row)):
         window_s = left_s() - around_s(best[index])
         if tried[index] < _ATTEMPTS and window_s >= _WORTH * (best[index].wall_s or 1.0):
-            again(index, window_s)
-    return best
+            yield from again(index, window_s)
 
 
 def reached(row: Measurement) -> bool:

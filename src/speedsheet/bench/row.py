@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from speedsheet import __version__, plugins
-from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setup_for
+from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setups_for
 from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.remembered import remembered
 from speedsheet.bench.ruler import floor_at
@@ -118,8 +118,9 @@ def readied(request: RowRequest, desk: Desk, tell: Tell) -> Ready:
     engines = engines_for(request)
     row = _described(asked_row(request), request, prepared)
     conditions = _conditions(request, prepared, engines)
-    choice = _chosen(request, prepared, _setups(request, row, engines), row, _Bench(work, desk, conditions))
-    row = _with_choice(row.noting(*_free(choice.candidate, prepared)), choice, request, prepared)
+    setups, lacking = setups_for(engines, request, row, allowed_cores())
+    choice = _chosen(request, prepared, setups, row, _Bench(work, desk, conditions))
+    row = _with_choice(row.noting(*lacking, *_free(choice.candidate, prepared)), choice, request, prepared)
     row = replace(row, floor=floor_at(row.thread_num, work))
     return Ready(row, _job(request, prepared, choice.candidate, row, planned(request, prepared)), conditions)
 
@@ -158,8 +159,7 @@ def _measured(
 ) -> Measurement:
     """Choose and measure; with `auto`, an engine that fails here gives way to the next one."""
     row = replace(row, floor=floor_at(row.thread_num, bench.work))
-    setups = _setups(request, row, engines)
-    lost: tuple[Finding, ...] = ()
+    setups, lost = setups_for(engines, request, row, allowed_cores())
     while True:
         choice = _chosen(request, prepared, setups, row, bench)
         this = _with_choice(row.noting(*lost, *_free(choice.candidate, prepared)), choice, request, prepared)
@@ -176,14 +176,6 @@ def _measured(
             return done
         lost = (*lost, rejected(choice.candidate.info, done.error or "failed"))
         setups = [pair for pair in setups if pair[0].name != choice.candidate.info.name]
-
-
-def _setups(request: RowRequest, row: Measurement, engines: Sequence[EngineInfo]) -> list[tuple[EngineInfo, Setup]]:
-    asked, batch_size, thread_num, cores = row.precision, row.batch_size, row.thread_num, allowed_cores()
-    return [
-        (info, setup_for(info, request, asked=asked, batch_size=batch_size, thread_num=thread_num, cores=cores))
-        for info in engines
-    ]
 
 
 def _in_processes(processes: int, job: Mapping[str, Any], bench: _Bench) -> Measurement:

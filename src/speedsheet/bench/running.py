@@ -63,8 +63,11 @@ class Running:
         self.tell(progress)
 
     def finished(self, row: Measurement) -> None:
-        """Hear of a row that is done."""
-        self._done.append(_few(row))
+        """Hear of a row that is done; once all are, of one that is better known and takes its place."""
+        if len(self._done) < len(self.requests):
+            self._done.append(_few(row))
+        elif self._progress is not None:
+            self._done[self._progress.row - 1] = _few(row)
         self._write()
         self.told(row)
 

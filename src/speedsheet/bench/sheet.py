@@ -24,7 +24,7 @@ from speedsheet.convert.quantise import quantiser
 from speedsheet.convert.shipping.recipe import shipped
 from speedsheet.convert.shipping.trained import check_weights
 from speedsheet.core.errors import BadInput, UsageError
-from speedsheet.core.measurement import Finding, Measurement, executed_kinds
+from speedsheet.core.measurement import Finding, Measurement, Throughput, executed_kinds
 from speedsheet.core.plan import Reached
 from speedsheet.core.request import AS_IS, PRECISIONS, Listener, Progress, RowRequest, silent
 from speedsheet.core.sheet import Sheet
@@ -52,8 +52,8 @@ def measure_sheet(
 
     With `refine`, rows that miss their targets are measured again for longer, until they meet them or `budget_s` is
     spent. Wrong requests raise UsageError, before anything is built where that can be known, and never once a row is
-    done. `finished` is told each row as it ends. On Ctrl-C, or when the budget is spent, the rows not measured are
-    returned as skipped.
+    done. `finished` is told each row as it ends, and a row that was measured again, and is better known, once more. On
+    Ctrl-C, or when the budget is spent, the rows not measured are returned as skipped.
     """
     macs = [check(request, budget_s) for request in requests]
     judge_version()
@@ -71,7 +71,9 @@ def measure_sheet(
                 rows[index] = asked_row(requests[index]).failed(str(error))
             finished(rows[index])
         if refine:
-            rows |= refined(rows, run.left, partial(run.again, requests))
+            for index, better in refined(rows, run.left, partial(run.again, requests, order)):
+                rows[index] = better
+                finished(better)
     missing = {i: asked_row(requests[i]).failed("interrupted", "skipped") for i in order if i not in rows}
     ordered = [(rows | missing)[index] for index in range(len(requests))]
     return Sheet(host_facts(), tuple(compared(ordered)))
@@ -103,11 +105,15 @@ class _Run:
         window_s = max(self.left(), request.window_s) if self.refine and rows == 1 and self.budget_s else None
         return self.measure(request, position + 1, rows, guess_s, self._limits(window_s, len(later)))
 
-    def again(self, requests: Sequence[RowRequest], index: int, window_s: float) -> Measurement:
-        """Measure a row once more, for longer."""
+    def again(self, requests: Sequence[RowRequest], order: Sequence[int], index: int, window_s: float) -> Measurement:
+        """Measure a row once more, for longer, under the number that it had; one that cannot be is a failed row."""
         fresh = replace(self, desk=replace(self.desk, resume=False))
         guess_s = min(self.left(), window_s + _AROUND_S)
-        return fresh.measure(requests[index], index + 1, len(requests), guess_s, self._limits(window_s, 1))
+        number, limits = order.index(index) + 1, self._limits(window_s, 1)
+        try:
+            return fresh.measure(requests[index], number, len(requests), guess_s, limits)
+        except (UsageError, OSError) as error:  # what is known of the row stays
+            return asked_row(requests[index]).failed(str(error))
 
     def measure(self, request: RowRequest, row: int, rows: int, guess_s: float, limits: Limits) -> Measurement:
         """Measure one row, telling of it, and of the time that is left for the sheet."""
@@ -132,24 +138,36 @@ def compared(rows: Sequence[Measurement]) -> list[Measurement]:
 
 
 def _slower(row: Measurement, rows: Sequence[Measurement]) -> list[Finding]:
-    speed = row.throughput_samples_per_s.value
     same = [
         other
         for other in rows
         if (other.model, other.batch_size, other.device, other.clocks)
         == (row.model, row.batch_size, row.device, row.clocks)
         and other.precision != "int8"
-        and other.throughput_samples_per_s.value
     ]
     return [
         Finding(
             "int8_slower",
-            f"int8 gives {speed / other.throughput_samples_per_s.value:.2f} x the throughput of "
-            f"{executed_kinds(other.precision_executed) or other.precision} on {other.engine}",
+            f"int8{_at(row, other)} gives {share:.2f} x the throughput of "
+            f"{executed_kinds(other.precision_executed) or other.precision}{_at(other, row)} on {other.engine}",
         )
         for other in same
-        if speed and other.throughput_samples_per_s.value and speed < other.throughput_samples_per_s.value
+        if (share := _lower(row.throughput_samples_per_s, other.throughput_samples_per_s))
     ]
+
+
+def _lower(one: Throughput, other: Throughput) -> float | None:
+    """Return which share of another figure this one is, where it is less: by both intervals where there are two."""
+    if not one.value or not other.value or one.value >= other.value:
+        return None
+    if one.high is not None and other.low is not None and one.high >= other.low:
+        return None
+    return one.value / other.value
+
+
+def _at(row: Measurement, other: Measurement) -> str:
+    """Name the clients of a row where another has not as many."""
+    return "" if row.thread_num == other.thread_num else f" at thread_num {row.thread_num}"
 
 
 def _left_s(requests: Sequence[RowRequest], passed_s: float, rows_done: int) -> float:

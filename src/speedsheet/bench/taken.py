@@ -12,7 +12,7 @@ from typing import Any
 from speedsheet import plugins
 from speedsheet.bench.clients import Clients, bind
 from speedsheet.bench.job import Meet, Prepared, Say
-from speedsheet.bench.judge import DEFAULT_LIMITS, Kept, Verdict, judge
+from speedsheet.bench.judge import DEFAULT_LIMITS, Kept, Verdict, check_finite, judge
 from speedsheet.bench.reference import reference_outputs
 from speedsheet.bench.shelf import Facts
 from speedsheet.core.engine import Session, Setup
@@ -145,5 +145,6 @@ def verdict_of(
     # with carried state the right answer depends on the state that the last request read, which is still in place
     last = clients.last(samples)
     replayed = reference_outputs(prepared.right, [call.feed for _, call in last], setup.cores)
+    check_finite(replayed)
     kept = [Kept(client, len(answers) + client, call.request.outputs()) for client, call in last]
     return judge(kept, [*answers, *replayed], precision, limit)

@@ -49,6 +49,23 @@ class EngineInfo:
         whole = {name.partition(".")[0] for name in self.devices}
         return device in self.devices or device in whole or device.partition(":")[0] in self.composed
 
+    def precisions_on(self, device: str) -> tuple[str, ...]:
+        """Return what can be executed on a device that is here: of one that stands for several, what all of them can.
+
+        One that is composed without naming others may choose any.
+        """
+        if device in self.precisions:
+            return self.precisions[device]
+        composed, _, named = device.partition(":")
+        if composed in self.composed:
+            names = [part.partition("(")[0] for part in named.split(",")]  # a number of requests may follow
+            members = [name for name in names if self.has(name)] or list(self.devices)
+        else:
+            members = [name for name in self.devices if name.startswith(f"{device}.")]
+        each = [self.precisions_on(name) for name in members]
+        every = dict.fromkeys(kind for kinds in each for kind in kinds)
+        return tuple(kind for kind in every if all(kind in kinds for kinds in each))
+
 
 @dataclass(frozen=True, slots=True)
 class EngineUnavailable:

@@ -11,6 +11,8 @@ PRODUCTS = frozenset(
     {"MatMul", "FusedMatMul", "Gemm", "FusedGemm", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeMatMul"}
     | {"MatMulIntegerToFloat", "QGemm", "TransposeMatMul", "MatMulNBits", "MatMulScale"}
 )
+#: The operators that carry a state from step to step, and how many products with it each has.
+GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3, "RNN": 1}
 
 Shape = Sequence[int]
 
@@ -36,3 +38,10 @@ def product_macs(left: Shape, output: Shape) -> int:
     """As `matmul_macs`, for engines that do not tell whether the left side is transposed: its shape does."""
     turned = len(left) > 1 and len(output) > 1 and left[-2] != output[-2] and left[-1] == output[-2]
     return matmul_macs(left, output, transposed=turned)
+
+
+def recurrent_macs(inputs: Shape, output: Shape, gates: int) -> int:
+    """Input (steps, batch, width), output (..., directions, batch, hidden): both widths for each gate of an element."""
+    steps, batch, width = inputs
+    directions, hidden = output[-3], output[-1]
+    return steps * batch * directions * gates * hidden * (width + hidden)

@@ -10,6 +10,10 @@ from speedsheet.core.plan import Reached
 
 #: A type that ran this share of the work names the row; the rest are first and last layers.
 MOSTLY = 0.9
+#: Findings that quote what was timed: they go with the figures of a row that has failed.
+TIMED_FINDINGS = frozenset(
+    {"client_processes", "few_requests", "littles_law", "near_floor", "no_interval", "not_steady", "wide_interval"}
+)
 Status = Literal["ok", "failed", "skipped"]
 
 
@@ -157,8 +161,13 @@ class Measurement:
     record: str | None = None
 
     def failed(self, error: str, status: Status = "failed") -> Measurement:
-        """Return the row without its speed: what is wrong stands in its place."""
-        return replace(self, status=status, error=error, latency_ms=Latency(), throughput_samples_per_s=Throughput())
+        """Return the row without its speed, nor anything that tells of it: what is wrong stands in its place."""
+        return replace(
+            self, status=status, error=error, latency_ms=Latency(), throughput_samples_per_s=Throughput(),
+            with_flagged=None, requests=None, wall_s=None, first_inference_ms=None, targets=(), effective_n=None,
+            tau_s=None, coverage_checked=None, samples_per_joule=None, little_residual=None,
+            findings=tuple(finding for finding in self.findings if finding.code not in TIMED_FINDINGS),
+        )  # fmt: skip
 
     def noting(self, *findings: Finding) -> Measurement:
         """Return the row with more findings."""

@@ -25,7 +25,7 @@ import numpy as np
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Operation, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
-from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, conv_macs, product_macs
+from speedsheet.core.macs import CONVOLUTIONS, GATES, PRODUCTS, conv_macs, product_macs, recurrent_macs
 from speedsheet.core.workload import Arrays
 
 _CPU = "CPUExecutionProvider"
@@ -49,6 +49,8 @@ _LEVELS = {
     "layout": "ORT_ENABLE_LAYOUT",
     "all": "ORT_ENABLE_ALL",
 }
+#: Operators that multiply int8, and whose names do not begin with QLinear, nor have Integer in them.
+_NARROW = frozenset({"QGemm", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 _IMAGE_RANK = 3
 #: What the profile adds to a node's name.
 _KERNEL = re.compile(r"(_token_\d+)?_kernel_time$")
@@ -244,7 +246,7 @@ def _shares(nodes: list[dict[str, Any]], macs_by_name: Mapping[str, int]) -> dic
         outputs = [shape for typed in node["output_type_shape"] for shape in typed.values()]
         kind = _kind(node)
         if kind and outputs:
-            told = _node_macs(node["op_name"], inputs, outputs[0], int(node.get("parameter_size", 0)))
+            told = _node_macs(node["op_name"], inputs, outputs[0])
             macs[kind] += told or macs_by_name.get(node["name"], 0)
             elements[kind] += prod(outputs[0])
     counted = macs if macs.total() else elements
@@ -253,12 +255,12 @@ def _shares(nodes: list[dict[str, Any]], macs_by_name: Mapping[str, int]) -> dic
 
 def _kind(node: dict[str, Any]) -> str | None:
     op, types = node["op_name"], [kind for typed in node["input_type_shape"] for kind in typed]
-    if op.startswith("QLinear") or op in {"QGemm", "QAttention"} or "Integer" in op:
+    if op.startswith("QLinear") or op in _NARROW or "Integer" in op:
         return "int8"
     return next((_TYPES[kind] for kind in types if kind in _TYPES), None)
 
 
-def _node_macs(op: str, inputs: list[list[int]], output: list[int], parameter_bytes: int) -> int:
+def _node_macs(op: str, inputs: list[list[int]], output: list[int]) -> int:
     if op in CONVOLUTIONS:
         weights = [shape for shape in inputs[1:] if len(shape) >= _IMAGE_RANK]
         return conv_macs(weights[0], output) if weights else 0
@@ -267,8 +269,8 @@ def _node_macs(op: str, inputs: list[list[int]], output: list[int], parameter_by
     if op in {"Attention", "QAttention"}:  # (batch, sequence, hidden) x (hidden, 3 hidden), then QK' and PV
         batch, sequence, hidden = inputs[0]
         return batch * sequence * hidden * (3 * hidden + 2 * sequence)
-    if op in {"LSTM", "GRU", "RNN"}:
-        return prod(inputs[0][:2]) * parameter_bytes // 4
+    if op in GATES:
+        return recurrent_macs(inputs[0], output, GATES[op])
     return 0
 
 

@@ -81,7 +81,7 @@ class Data:
         """
         value = self.latency_ns.size / self.window_s
         cycles_ns = np.concatenate([rounds.cycle_ns.ravel() for rounds in self.cuts])
-        known = spread([rounds.binned(rounds.cycle_ns) for rounds in self.cuts])
+        known = self._spread([rounds.binned(rounds.cycle_ns) for rounds in self.cuts])
         if not known.degrees:
             return Figure(value, more_s=self._more_s(known))
         centre = float(cycles_ns.mean())
@@ -94,7 +94,7 @@ class Data:
     def mean(self) -> Figure:
         """Return the mean latency in nanoseconds; no interval of it reaches below nothing."""
         value = float(self.latency_ns.mean())
-        known = spread([rounds.binned(rounds.in_rounds_ns) for rounds in self.cuts])
+        known = self._spread([rounds.binned(rounds.in_rounds_ns) for rounds in self.cuts])
         if not known.degrees:
             return Figure(value, more_s=self._more_s(known))
         below, above = self._ends(self.latency_ns, known)
@@ -106,7 +106,7 @@ class Data:
         """Return a percentile of the latency in nanoseconds."""
         value = float(np.quantile(self.latency_ns, quantile))
         above = [rounds.binned(rounds.in_rounds_ns > value) for rounds in self.cuts]
-        known = spread(above)
+        known = self._spread(above)
         lacking = requests_needed(quantile) / self.latency_ns.size
         if not known.degrees:
             return Figure(value if lacking <= 1 else None, more_s=self._more_s(known, lacking))
@@ -123,6 +123,10 @@ class Data:
             return Figure(None, independent=support.independent, more_s=self._more_s(known, lacking))
         low, high = np.quantile(self.latency_ns, support.levels, method="weibull")
         return Figure(value, min(float(low), value), max(float(high), value), support.independent)
+
+    def _spread(self, series: Sequence[NDArray[np.float64]]) -> Spread:
+        """Return how well the mean of a series of each process is known."""
+        return spread(series, [rounds.count for rounds in self.cuts])
 
     def _independent(self, variance: float, known: Spread) -> float:
         """Return how many independent requests of `variance` would have a mean as uncertain."""

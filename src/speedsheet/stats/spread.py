@@ -37,17 +37,18 @@ class Spread:
         return t_of(self.degrees) * self.error
 
 
-def spread(series: Sequence[NDArray[np.float64]]) -> Spread:
+def spread(series: Sequence[NDArray[np.float64]], rounds: Sequence[int]) -> Spread:
     """Return how well the mean over all series is known, one series (elements,) for each process.
 
-    Of several processes, the wider of two intervals is taken: Student's over their means, which holds whatever differs
-    between them, and that of the noise within them.
+    A process weighs as many `rounds` as it has, however many of them an element stands for. Of several processes, the
+    wider of two intervals is taken: Student's over their means, which holds whatever differs between them, and that of
+    the noise within them.
     """
+    lengths = np.array([count for one, count in zip(series, rounds, strict=True) if one.size], np.float64)
     series = [one for one in series if one.size]
     known = [uncertainty(one) for one in series]
     factors = [1 + each.missing / one.size for one, each in zip(series, known, strict=True)]
     found = [Spread(0.0, 0.0, max(factors, default=MIN_ROUNDS))]
-    lengths = np.array([one.size for one in series], np.float64)
     weights = lengths / max(lengths.sum(), 1.0)
     if series and all(each.degrees for each in known):
         noise = np.array([weight * each.error for weight, each in zip(weights, known, strict=True)]) ** 2
