@@ -15,6 +15,7 @@ from speedsheet.bench.job import request_to_json
 from speedsheet.bench.sheet import measure_sheet
 from speedsheet.cli import main
 from speedsheet.core.measurement import Throughput
+from speedsheet.core.plan import Target
 from speedsheet.core.request import RowRequest
 from speedsheet.core.sheet import Sheet
 from speedsheet.history.comparing import compare
@@ -124,9 +125,9 @@ def square(tmp_path):
 
 @pytest.fixture
 def baseline(square, tmp_path):
-    """Measure a run of one row, and keep it as `speedsheet run` does."""
-    request = asked(square, engine="speedsheet.testing.slowed:ENGINE", window_s=1.5, thread_num=1, batch_size=64,
-                    settings={"inner": "onnxruntime", "slower": "0%"})  # fmt: skip
+    """Measure a run of one row until it is known to 25 %, whatever else runs here, and keep it as `run` does."""
+    request = asked(square, engine="speedsheet.testing.slowed:ENGINE", window_s=30.0, thread_num=1, batch_size=64,
+                    targets=(Target(0.25),), settings={"inner": "onnxruntime", "slower": "0%"})  # fmt: skip
     sheet = measure_sheet([request], store=tmp_path / "data" / "records")
     assert sheet.ok, sheet.rows[0].error
     return files.write(Document.of(sheet), tmp_path / "data" / "sheets")
