@@ -242,8 +242,13 @@ def report() -> str:
     missing = [name for name, part in PARTS.items() if not _found(part)]
     counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise()] if answers else []
     introduction = _INTRODUCTION.format(date=today, version=__version__, hardware=hardware)
+    introduction += f" {_INTERFERENCE}" if (_HERE / "docs/trust-interference.md").is_file() else ""
     lines = [_TITLE, "", *_filled(introduction), "", *counts]
-    lines += [f"Not counted on this host: {', '.join(missing)}.", ""] if missing else [""]
+    lines += [
+        *([""] if answers and missing else []),
+        *([f"Not counted on this host: {', '.join(missing)}."] if missing else []),
+        "",
+    ]
     lines += ["## In simulated time", "", *_filled(_SIMULATION), "", *simulated(), "", *_filled(_SIMULATED_NOTE)]
     return "\n".join(lines) + "\n"
 
@@ -291,8 +296,10 @@ Every comparison is one of `speedsheet compare --live`, but for its length: fres
 Those of the empty engine run two at a time, and disturb each other.
 A side against itself may differ at 99 % once in a hundred times; more than 8 in 300 then come by chance once in 270.
 The slowed engine (`speedsheet.testing.slowed`) spins after each request for 3 % of the processor time that it took, and
-is compared with itself at 0 %. How often the ledger of interference sees a neighbour is in
-[trust-interference.md](trust-interference.md)."""
+is compared with itself at 0 %."""
+_INTERFERENCE = (
+    "How often the ledger of interference sees a neighbour is in [trust-interference.md](trust-interference.md)."
+)
 _SIMULATION = f"""
 The same arithmetic on simulated hosts (`python benchmarks/trust.py simulated`; `tests/test_comparison.py` holds it to
 these promises on every change), {_SIMULATED} runs each: a minute of measuring (10 starts, 12 blocks of 0.5 s), and the
