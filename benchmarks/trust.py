@@ -240,15 +240,11 @@ def report() -> str:
     head = "| question | comparisons | differ | share, 95 % bound | measured each | wall each |"
     answers = [_answer(part, found) for part in PARTS.values() if (found := _found(part))]
     missing = [name for name, part in PARTS.items() if not _found(part)]
-    counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise()] if answers else []
+    counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise(), ""] if answers else []
     introduction = _INTRODUCTION.format(date=today, version=__version__, hardware=hardware)
     introduction += f" {_INTERFERENCE}" if (_HERE / "docs/trust-interference.md").is_file() else ""
     lines = [_TITLE, "", *_filled(introduction), "", *counts]
-    lines += [
-        *([""] if answers and missing else []),
-        *([f"Not counted on this host: {', '.join(missing)}."] if missing else []),
-        "",
-    ]
+    lines += [f"Not counted on this host: {', '.join(missing)}.", ""] if missing else []
     lines += ["## In simulated time", "", *_filled(_SIMULATION), "", *simulated(), "", *_filled(_SIMULATED_NOTE)]
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -60,11 +60,10 @@ def prepare(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     _used(model.artifact.folder, right.folder)
     if not folder.exists():
         _sweep(cache_folder())
-        told = lambda done: say("computing right answers", done, None)  # noqa: E731
-        answers = reference_outputs(right, feeds, allowed_cores(), told)
+        answers = reference_outputs(right, feeds, allowed_cores(), _telling(say, "computing right answers"))
         check_finite(answers)
         _publish(folder, feeds, answers)
-    told = lambda done: say("computing right answers for the labelled samples", done, None)  # noqa: E731
+    told = _telling(say, "computing right answers for the labelled samples")
     labelled = labelled_set(request, model, right, cache_folder(), allowed_cores(), told)
     _used(folder, *([labelled.folder] if labelled else []))
     prepared = _prepared(request, model, right, folder, feeds, source, inputs_sha256)
@@ -181,6 +180,11 @@ def _prepared(
         shapes={name: [str(array.dtype), *array.shape] for name, array in feeds[0].items()},
         limits=dict(workload.limits),
     )
+
+
+def _telling(say: Say, stage: str) -> Callable[[float], None]:
+    """Return what tells which share of a stage is done."""
+    return lambda done: say(stage, done, None)
 
 
 def _used(*folders: Path) -> None:

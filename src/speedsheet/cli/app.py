@@ -88,8 +88,7 @@ def main(argv: Sequence[str] | None = None, *, measure: Measure | None = None) -
             traceback.print_exc()
         line, code = _explained(error, arguments)
         print(f"speedsheet: {' '.join(line.split())}", file=sys.stderr)
-        verb = next((argument for argument in arguments if argument in _VERBS), "")
-        return _FAILED.get(verb, code) if code == SOME_FAILED else code
+        return _FAILED.get(_verb(arguments), code) if code == SOME_FAILED else code
     return code
 
 
@@ -116,10 +115,15 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> tuple[str, int
     return f"internal error, {type(error).__name__}{said}; --debug shows where", SOME_FAILED
 
 
+def _verb(arguments: Sequence[str]) -> str:
+    """Return the verb that was typed, "" where none was."""
+    return next((argument for argument in arguments if argument in _VERBS), "")
+
+
 def _click_line(error: click.ClickException, arguments: Sequence[str]) -> str:
     """Say a complaint of the argument parser as our own are said: what, and what to do."""
     context: Any = getattr(error, "ctx", None)
-    verb = next((argument for argument in arguments if argument in _VERBS), "")
+    verb = _verb(arguments)
     help_command = " ".join(["speedsheet", *([verb] if verb else []), "--help"])
     if isinstance(error, click.NoSuchOption):
         near = " or ".join(error.possibilities or ())

@@ -102,8 +102,7 @@ def _table(history: History, rows: Sequence[Mapping[str, Any]], words: Words, wi
     text = ""
     if rows:
         text = fitted(ours.history, [_row(row, words) for row in rows], _RIGHT, _SPARED, width)
-    _, counted = history.fetched("SELECT count(*) FROM records")
-    notes = [ours.shown.format(n=len(rows), of=counted[0][0], store=history.store)]
+    notes = [ours.shown.format(n=len(rows), of=history.count(), store=history.store)]
     notes += [ours.skipped.format(name=name, why=why) for name, why in history.skipped()[:5]]
     return text + "".join(f"{part}\n" for note in notes for part in wrapped(note, width))
 

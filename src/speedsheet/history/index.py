@@ -26,8 +26,6 @@ from speedsheet.records.store import ROW_FILE, Record, present
 #: Counts up when a record would be described otherwise.
 _FORM = 1
 _TEXT, _NUMBER, _WHOLE = np.object_, np.float64, np.int64
-_PYTHON: Mapping[type, Callable[[Any], Any]] = {_TEXT: str, _NUMBER: float, _WHOLE: int}
-_MOST_WHOLE = (1 << 63) - 1
 
 #: How a record is described: for each column its type, and what of the record it holds. Text is never null.
 COLUMNS: Mapping[str, tuple[type, Callable[[Record], Any]]] = {
@@ -136,15 +134,19 @@ def _row(folder: Path) -> Row:
     """Describe one record, its values of the types of the columns, or say why it is passed over."""
     try:
         record = present(folder)
-        told = {name: (kind, value(record)) for name, (kind, value) in COLUMNS.items()}
-        row = {name: None if value is None else _PYTHON[kind](value) for name, (kind, value) in told.items()}
+        return {**{name: _typed(value(record), kind) for name, (kind, value) in COLUMNS.items()}, "problem": ""}
     except RecordDamaged as error:
-        return {**dict.fromkeys(COLUMNS), "problem": error.what}
+        problem = error.what
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        return {**dict.fromkeys(COLUMNS), "problem": f"holds what no row of ours does ({error})"}
-    if any(isinstance(value, int) and abs(value) > _MOST_WHOLE for value in row.values()):
-        return {**dict.fromkeys(COLUMNS), "problem": "holds a number that is no count"}
-    return {**row, "problem": ""}
+        problem = f"holds what no row of ours does ({error})"
+    return {**dict.fromkeys(COLUMNS), "problem": problem}
+
+
+def _typed(value: Any, kind: type) -> Any:
+    """Return a value as the type of its column. Raises ValueError, TypeError or OverflowError where it has no such."""
+    if value is None or kind is _TEXT:
+        return None if value is None else str(value)
+    return kind(value).item()
 
 
 def _write(rows: list[Row], path: Path) -> None:

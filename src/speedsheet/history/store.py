@@ -71,6 +71,11 @@ class History:
         names, found = self.fetched(f"SELECT folder, {', '.join(COLUMNS)} FROM records{where}{most}", values)  # noqa: S608  names are ours
         return [dict(zip(names, map(_plain, row), strict=True)) for row in found]
 
+    def count(self) -> int:
+        """Return how many records there are."""
+        _, ((counted,),) = self.fetched("SELECT count(*) FROM records")
+        return int(counted)
+
     def skipped(self) -> list[tuple[str, str]]:
         """Return the folders that are no record of ours, with the reason."""
         _, found = self.fetched("SELECT folder, problem FROM skipped")

@@ -188,12 +188,11 @@ class _View:
     def _index(self, lang: str) -> str:
         every, history = runs(self._place.data), self._history()
         found = [_run(path) for path in every[:_LISTED]]
-        counted = history.fetched("SELECT count(*) FROM records")[1][0][0] if history else 0
         return str(
             environment().get_template("index.html.j2").render(
                 lang=lang, languages=LANGUAGES, phrase=phrase, version=__version__, folder=str(self._place.data),
                 listed=_LISTED, runs=[run for run in found if run], runs_of=len(every),
-                records=_newest(history, None) if history else [], records_of=counted,
+                records=_newest(history, None) if history else [], records_of=history.count() if history else 0,
                 words={one: phrases(one) for one in LANGUAGES}, style=asset("page.css"), script=asset("index.js"),
             )
         )  # fmt: skip

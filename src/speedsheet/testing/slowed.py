@@ -19,7 +19,7 @@ from speedsheet.core.workload import Arrays
 
 _INNER, _SLOWER = "inner", "slower"
 #: The largest share of a request's time that it is made longer by.
-_MOST = 100
+_MOST = 10
 
 
 class SlowedEngine:
