@@ -10,10 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from speedsheet import plugins
 from speedsheet.bench.choose import choose, setups_for
-from speedsheet.bench.supervise import BudgetSpent
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Setup, grant
-from speedsheet.core.errors import UnknownName, UsageError
+from speedsheet.core.errors import BudgetSpent, UnknownName, UsageError
 from speedsheet.core.measurement import Measurement, Throughput
 from speedsheet.core.request import RowRequest
 from speedsheet.engines.onnxruntime import OnnxRuntime, _kind
@@ -116,14 +115,28 @@ def candidates():
 def test_of_a_model_as_it_is_the_trial_decides(fastest):
     """No type was asked, so an engine that runs a quantised file in int8 is as near as one that widens it."""
 
-    def trial(candidate):
+    def trial(candidate, _clients):
         return replace(ROW, throughput_samples_per_s=Throughput(2.0 if candidate.info.name == fastest else 1.0))
 
     choice = choose(
-        candidates(), "as-is", lambda name, _setup: ("graph", {"int8" if name == "both" else "fp32": 1.0}), trial
+        candidates(), "as-is", lambda name, _setup: ("graph", {"int8" if name == "both" else "fp32": 1.0}, 0.1), trial
     )
     assert choice.candidate.info.name == fastest
     assert "0.50 x the throughput" in choice.findings[0].text
+
+
+@pytest.mark.parametrize(("slowest_s", "clients"), [(0.05, 8), (0.5, 2)])
+def test_engines_are_tried_with_as_many_clients_as_a_moment_has_room_for(slowest_s, clients):
+    """All of the row's, where a round of them is short on the slowest; else as many as there are cores, on each."""
+    pairs = [(info, Setup("CPU", "fp32", 1, 8, 2)) for info in (WIDE, BOTH)]
+    seen = []
+
+    def trial(_candidate, clients):
+        seen.append(clients)
+        return replace(ROW, throughput_samples_per_s=Throughput(1.0))
+
+    choose(pairs, "fp32", lambda name, _: ("graph", {"fp32": 1.0}, slowest_s if name == "wide" else 0.01), trial)
+    assert seen == [clients, clients]
 
 
 @pytest.mark.parametrize("stage", ["audit", "trial"])
@@ -133,7 +146,7 @@ def test_a_budget_that_ends_while_engines_are_compared_rejects_none(stage):
     def spend(*_):
         raise BudgetSpent("the budget ended")
 
-    told = ("graph", {"fp32": 1.0})
+    told = ("graph", {"fp32": 1.0}, 0.1)
     audit, trial = (spend, None) if stage == "audit" else (lambda *_: told, spend)
     with pytest.raises(BudgetSpent):
         choose(candidates(), "fp32", audit, trial)

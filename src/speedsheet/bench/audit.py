@@ -1,7 +1,8 @@
-"""What executes: the row's own settings on a session that can tell, run once and never timed."""
+"""What executes: the row's own settings on a session that can tell, run once; its time is of use for planning alone."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,18 +23,21 @@ from speedsheet.core.request import PRECISIONS
 def audit(job: Mapping[str, Any], say: Say) -> dict[str, Any]:
     """Worker task: return which graph the engine loads, and the share of the work by the type that ran it.
 
-    The shares are empty where the engine does not tell.
+    The shares are empty where the engine does not tell. `request_s` is how long the request took, the engine's account
+    of itself included.
     """
     prepared = Prepared.from_json(job["prepared"])
     say(f"auditing what {job['engine']} executes", None, None)
     setup = Setup(**{**job["setup"], "audit": True})
     session, artifact = loaded(job["engine"], prepared.artifact, setup)
     request = session.bind(prepared.feeds()[0], {})
+    began = time.perf_counter()
     request.run()
+    request_s = time.perf_counter() - began
     shares = session.executed(macs_by_name(prepared))
     session.close()
     executed = {kind: float(shares.get(kind, 0.0)) for kind in PRECISIONS} if shares else {}
-    return {"executed": executed, "graph_name": artifact.graph_name}
+    return {"executed": executed, "graph_name": artifact.graph_name, "request_s": request_s}
 
 
 def loaded(engine: str, artifact: Artifact, setup: Setup) -> tuple[Session, Artifact]:

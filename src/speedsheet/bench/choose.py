@@ -6,25 +6,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from speedsheet import plugins
-from speedsheet.bench.supervise import BudgetSpent
 from speedsheet.core.engine import FALLBACK, EngineInfo, EngineUnavailable, Setup, grant
 from speedsheet.core.errors import BadInput, MissingExtra, RowFailed, UsageError
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement
 from speedsheet.core.request import AS_IS, RowRequest
 
 AUTO = "auto"
+#: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
+TRIAL_S = 1.0
 #: Shares that differ by less are the same precision.
 _SAME_SHARE = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """An engine with the setup it would measure the row with, the graph it loads, and what an audit saw it execute."""
+    """An engine with the setup it would measure the row with, the graph it loads, and what an audit saw.
+
+    That is what it executed, and how long the first request took.
+    """
 
     info: EngineInfo
     setup: Setup
     graph_name: str
     executed: Mapping[str, float]
+    request_s: float
 
     def distance(self, asked: str) -> float:
         """Return how far what executed is from what was asked: 0 is all of it, 1 a step of the fallback, and so on.
@@ -51,9 +56,10 @@ class Choice:
     findings: tuple[Finding, ...] = ()
 
 
-#: Returns the graph that the engine loads, and what it executed.
-Audit = Callable[[str, Setup], tuple[str, Mapping[str, float]]]
-Trial = Callable[[Candidate], Measurement]
+#: Returns the graph that the engine loads, what it executed, and the seconds of the first request.
+Audit = Callable[[str, Setup], tuple[str, Mapping[str, float], float]]
+#: Measures a candidate for a moment with so many clients.
+Trial = Callable[[Candidate, int], Measurement]
 
 
 def engines_for(request: RowRequest) -> list[EngineInfo]:
@@ -121,8 +127,6 @@ def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Au
     for info, setup in candidates:
         try:
             audited.append(Candidate(info, setup, *audit(info.name, setup)))
-        except BudgetSpent:
-            raise
         except RowFailed as error:
             if len(candidates) == 1:
                 raise
@@ -140,15 +144,14 @@ def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Au
 
 
 def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -> Candidate | None:
-    """Try each alone for a moment; note what loses, and by how much."""
+    """Try each alone for a moment, with the same clients; note what loses, and by how much."""
     if len(near) == 1:
         return near[0]
+    clients = min(_clients(candidate) for candidate in near)
     speeds: list[tuple[float, Candidate]] = []
     for candidate in near:
         try:
-            row = trial(candidate)
-        except BudgetSpent:
-            raise
+            row = trial(candidate, clients)
         except RowFailed as error:
             findings.append(rejected(candidate.info, str(error)))
             continue
@@ -165,6 +168,13 @@ def _fastest(near: Sequence[Candidate], trial: Trial, findings: list[Finding]) -
         for speed, other in speeds[1:]
     ]
     return winner
+
+
+def _clients(candidate: Candidate) -> int:
+    """Return how many clients try an engine: all, or as many as keep the cores busy where a round of all is long."""
+    setup = candidate.setup
+    busy = min(setup.thread_num, setup.cores)
+    return setup.thread_num if candidate.request_s * setup.thread_num / busy <= TRIAL_S else busy
 
 
 def _further(other: Candidate, winner: Candidate, asked: str) -> str:

@@ -13,11 +13,14 @@ from speedsheet import __version__
 from speedsheet.host.facts import host_facts
 from speedsheet.host.places import cache_folder
 
+#: Counts up when an audit tells something else.
+_FORM = 2
+
 
 def remembered(known: list[Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what `find` found for the same `known`, on this processor and by this version, or ask it now."""
     host = host_facts()
-    text = json.dumps([*known, host["cpu"], host["cpu_flags"], __version__], sort_keys=True, default=str)
+    text = json.dumps([_FORM, *known, host["cpu"], host["cpu_flags"], __version__], sort_keys=True, default=str)
     path = cache_folder() / "audits" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
     with suppress(OSError, ValueError):
         found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -13,14 +13,14 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from speedsheet import __version__, plugins
-from speedsheet.bench.choose import AUTO, Candidate, Choice, choose, engines_for, rejected, setups_for
+from speedsheet.bench.choose import AUTO, TRIAL_S, Candidate, Choice, choose, engines_for, rejected, setups_for
 from speedsheet.bench.job import Prepared, request_to_json
 from speedsheet.bench.remembered import remembered
 from speedsheet.bench.ruler import floor_at
 from speedsheet.bench.shelf import found
-from speedsheet.bench.supervise import BudgetSpent, Tell, call
+from speedsheet.bench.supervise import Tell, call
 from speedsheet.core.engine import EngineInfo, Setup
-from speedsheet.core.errors import PrecisionRefused, RowFailed
+from speedsheet.core.errors import BudgetSpent, PrecisionRefused, RowFailed
 from speedsheet.core.measurement import MOSTLY, Finding, Measurement, executed_kinds
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import AS_IS, TUNED, RowRequest
@@ -31,8 +31,6 @@ from speedsheet.host.places import clocks_file
 from speedsheet.records import store as records
 from speedsheet.stats.estimates import MIN_BATCHES
 
-#: A trial decides between engines of equal precision; it lasts this long, and at least one request of each client.
-_TRIAL_S = 1.0
 #: A quick row: this window, longer only where that makes an interval within so many seconds.
 _QUICK_S, _QUICK_ROUNDS_S = 3.0, 15.0
 #: A steady state is sought for as long again as the window lasts, at least and at most for so many seconds in all.
@@ -166,8 +164,6 @@ def _measured(
         try:
             job = _job(request, prepared, choice.candidate, this, planned(request, prepared, bench.limits.window_s))
             done = _in_processes(request.processes, job, bench)
-        except BudgetSpent:
-            raise
         except RowFailed as error:
             if len(setups) == 1:
                 return records.seal(bench.desk.store, this.failed(str(error)), None, bench.conditions)
@@ -191,8 +187,6 @@ def _in_processes(processes: int, job: Mapping[str, Any], bench: _Bench) -> Meas
             here |= {"client_processes": crowd}
             try:
                 done = Measurement.from_json(bench.work("measure", {**job, **sealing, **here}))
-            except BudgetSpent:
-                raise
             except RowFailed as error:
                 if not process:
                     raise
@@ -230,15 +224,15 @@ def _chosen(
 ) -> Choice:
     versions = {info.name: info.version for info, _ in setups}
 
-    def audit(engine: str, setup: Setup) -> tuple[str, Mapping[str, float]]:
+    def audit(engine: str, setup: Setup) -> tuple[str, Mapping[str, float], float]:
         job = {"prepared": prepared.to_json(), "engine": engine, "setup": asdict(setup)}
         known = [prepared.artifact.sha256, prepared.artifact.graph_name, engine, asdict(setup), versions[engine]]
         found = remembered(known, lambda: bench.work("audit", job))
-        return found["graph_name"], found["executed"]
+        return found["graph_name"], found["executed"], found["request_s"]
 
-    def trial(candidate: Candidate) -> Measurement:
-        plan = LoadPlan(row.thread_num, _TRIAL_S, requests_per_client=1, pool_batches=prepared.slots)
-        job = _job(request, prepared, candidate, row, plan)
+    def trial(candidate: Candidate, clients: int) -> Measurement:
+        plan = LoadPlan(clients, TRIAL_S, requests_per_client=1, pool_batches=prepared.slots)
+        job = _job(request, prepared, candidate, replace(row, thread_num=clients), plan)
         job["row"]["precision_executed"] = dict(candidate.executed) or None
         return Measurement.from_json(bench.work("measure", job))
 

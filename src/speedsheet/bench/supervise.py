@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from typing import IO, Any, Self
 
 from speedsheet.core import errors
-from speedsheet.core.errors import RowFailed, SpeedsheetError, WorkerDied
+from speedsheet.core.errors import BudgetSpent, RowFailed, SpeedsheetError, WorkerDied
 from speedsheet.core.plan import Reached
 from speedsheet.core.units import format_duration
 
@@ -26,10 +26,6 @@ Tell = Callable[[str, float | None, float | None, Reached | None], None]
 READY: Mapping[str, Any] = {"ready": True}
 #: Workers that wait for each other begin so long after the last of them is ready: the word reaches all before.
 _AHEAD_NS = 50_000_000
-
-
-class BudgetSpent(RowFailed):
-    """The time for the whole sheet ended while this row ran."""
 
 
 def call(

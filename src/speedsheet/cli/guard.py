@@ -46,8 +46,8 @@ def verb(
     \b
     exit 0  no slowdown beyond the allowance is established
          1  one is: at 99 %, and again when the row was measured once more in three fresh processes
-         3  none is, and some row could not be judged: it failed, or host or clocks differ (--across judges anyway);
-            or something went wrong
+         3  none is, and some row could not be judged: it failed, its interval is too wide to tell a halving, or host or
+            clocks differ (--across judges anyway); or something went wrong
          2  the command was wrong
 
     Options of measuring change what is measured now, for every row.

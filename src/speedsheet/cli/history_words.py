@@ -124,6 +124,8 @@ CHINESE = HistoryWords(
         "settings": "引擎设置", "artifact": "模型文件", "weights": "权重", "inputs": "输入",
         "speed of the host itself (an empty request)": "主机自身的速度（空请求）",
         "slower at first, and not when it was measured again": "初测变慢，重测未再变慢",
+        "it may be less than half as fast as is allowed: its interval is that wide":
+        "区间过宽，速度可能不足允许值的一半",
         "this row was not measured now": "此行这次没有测量", "it was not printed": "没有印出", "published": "公布的",
         "modelled": "模型推算的",
     },

@@ -69,8 +69,8 @@ class TwinBeside:
         modelled, stated = words.modelled.format(device=title), words.stated.format(device=title)
         return (
             *(
-                Column(f"{modelled}{said}", "samples/s", "", value(partial(_predicted, field)))
-                for said, field in (("", "throughput"), (", 80 %, low", "low"), (", 80 %, high", "high"))
+                Column(words.comma.join([modelled, *said]), "samples/s", "", value(partial(_predicted, field)))
+                for said, field in (([], "throughput"), ([words.ends[0]], "low"), ([words.ends[1]], "high"))
             ),
             Column(stated, "samples/s", "", value(lambda one: one.claim.published)),
         )

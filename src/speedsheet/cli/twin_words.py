@@ -40,6 +40,7 @@ class TwinWords:
     beside: str
     measured: str
     modelled: str
+    ends: tuple[str, str]
     stated: str
     comma: str
     joint: str
@@ -86,6 +87,7 @@ ENGLISH = TwinWords(
     beside="Throughput measured here, and of the {device}: modelled and published, samples/s",
     measured="Measured here",
     modelled="{device} modelled",
+    ends=("80 %, low", "80 %, high"),
     stated="{device} published",
     comma=", ",
     joint="; ",
@@ -137,6 +139,7 @@ CHINESE = TwinWords(
     beside="吞吐量（样本/秒）：本机实测，以及 {device} 的推算值与公布值",
     measured="本机实测",
     modelled="{device} 推算",
+    ends=("80 % 区间下限", "80 % 区间上限"),
     stated="{device} 公布",
     comma="，",
     joint="；",

@@ -11,6 +11,7 @@
     │   ├── PrecisionRefused  the precision asked for did not execute, and --strict-precision was given
     │   ├── WorkerDied        the row's process crashed, hung or was killed
     │   └── ClocksRefused     the clocks that were asked for may not be set here; with who may
+    ├── BudgetSpent           no time is left for this row: it is skipped, and nothing of it failed
     └── RecordDamaged         a sealed record that does not verify
 
 Every message is one line: what is wrong, where, and what to do.
@@ -77,6 +78,10 @@ class WorkerDied(RowFailed):
 
 class ClocksRefused(RowFailed):
     """Clocks may not be set on this host, by this user; says who may."""
+
+
+class BudgetSpent(SpeedsheetError):
+    """The time for the whole sheet ended while this row ran."""
 
 
 class RecordDamaged(SpeedsheetError):

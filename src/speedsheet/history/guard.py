@@ -1,4 +1,7 @@
-"""Whether rows got slower than a baseline allows: said only where it is established, twice."""
+"""Whether rows got slower than a baseline allows: said only where it is established, twice.
+
+A row is within where nothing of the kind is established and the interval is narrow enough to show it.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from speedsheet.history.comparing import Compared, Outcome, Pair, paired
 State = Literal["slower", "within", "unjudged"]
 #: A suspect is measured again in so many processes, whose spread is then in its interval.
 CONFIRMING_PROCESSES = 3
+#: What may be slower than this share of what is allowed, for all that is known, is known too badly to be within.
+_BLIND = 0.5
+_TOO_WIDE = "it may be less than half as fast as is allowed: its interval is that wide"
 _STATES: dict[Outcome, State] = {"slower": "slower", "faster": "within", "none": "within", "withheld": "unjudged"}
 
 
@@ -41,9 +47,16 @@ def guarded(
     for pair in compared.pairs:
         if id(pair) in second:
             later = paired(pair.a, second[id(pair)], allow=allow, across=compared.across)
-            why = "" if later.outcome == "slower" else "slower at first, and not when it was measured again"
-            found.append(Guarded(later, _STATES[later.outcome], later.why or why, 2))
+            found.append(_judged(later, allow, "slower at first, and not when it was measured again", 2))
         else:
-            found.append(Guarded(pair, _STATES[pair.outcome], pair.why))
+            found.append(_judged(pair, allow))
     missing = (Guarded(Pair(row, row), "unjudged", "this row was not measured now") for row in compared.only_a)
     return [*found, *missing]
+
+
+def _judged(pair: Pair, allow: float, spared: str = "", measured: int = 1) -> Guarded:
+    """Judge a row by its last measurement; `spared` is why one that is within was measured again."""
+    state = _STATES[pair.outcome]
+    if state == "within" and pair.verdict and pair.verdict.low < _BLIND * (1 - allow):
+        return Guarded(pair, "unjudged", _TOO_WIDE, measured)
+    return Guarded(pair, state, spared if state == "within" else pair.why, measured)

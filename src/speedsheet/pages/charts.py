@@ -20,6 +20,8 @@ Spec = dict[str, Any]
 
 _WIDTH, _STEP = 760, 22
 _SHORT, _POINT = 190, 70
+#: Percentiles lie close together: their names take turns on so many lines.
+_FIRST_LINE, _LINE, _LINES = 6, 13, 3
 #: The three sources of a figure, told apart by form and colour, and by their names in the legend.
 MEASURED, MODELLED, PUBLISHED = SOURCES = (key("measured"), key("modelled"), key("published"))
 _SHAPES, _COLOURS = ("circle", "diamond", "square"), ("#3b7dd8", "#d9822b", "#2a9d6f")
@@ -133,10 +135,13 @@ def distribution(found: Spread, marks: Mapping[str, float]) -> Spec:
         tooltip=[alt.Tooltip("name:N", title=key("percentile")),
                  alt.Tooltip("ms:Q", title=key("latency_axis"), format=".4~g")],
     )  # fmt: skip
-    names = alt.Chart(alt.Data(values=named)).mark_text(align="left", dx=4, dy=-_SHORT // 2 + 6, fontSize=11).encode(
-        x=alt.X("ms:Q", scale=scale), text="name:N", y=alt.value(_SHORT // 2)
-    )  # fmt: skip
-    return _spec(alt.layer(bars, *([rules, names] if named else [])).properties(width=_WIDTH // 2, height=_SHORT))
+    names = [
+        alt.Chart(alt.Data(values=some)).mark_text(align="left", dx=4, fontSize=11).encode(
+            x=alt.X("ms:Q", scale=scale), text="name:N", y=alt.value(_FIRST_LINE + turn * _LINE)
+        )
+        for turn in range(_LINES) if (some := named[turn::_LINES])
+    ]  # fmt: skip
+    return _spec(alt.layer(bars, *([rules, *names] if named else [])).properties(width=_WIDTH // 2, height=_SHORT))
 
 
 def course(found: Spread) -> Spec:
