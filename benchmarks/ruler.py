@@ -63,7 +63,7 @@ def each(values: list[float]) -> str:
 
 def asked_from(exact_calls_per_s: float | None, folder: Path) -> Measurement:
     """Measure a row of 16 clients under a given limit of one process."""
-    ruler.KNOWN[16] = Floor(0.1, 0.1, exact_calls_per_s)
+    ruler.KNOWN[16, "default"] = Floor(0.1, 0.1, exact_calls_per_s)
     onnx.save(example_model(), folder / "small.onnx")
     request = RowRequest(
         str(folder / "small.onnx"), engine="speedsheet.testing.null:ENGINE", precision="fp32", thread_num=16,

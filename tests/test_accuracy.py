@@ -171,8 +171,8 @@ def test_what_is_no_classification_is_refused(tmp_path):
     np.save(tmp_path / "high.npy", np.full(SAMPLES, CLASSES))
     asked = request(tmp_path)
     for wrong, words in [
-        (replace(asked, model=str(single)), r"one output of scores.*scores 4x1 float32.*leave --labels"),
-        (replace(asked, model=str(double)), r"this one gives a 4x12 float32, b 4x12 float32"),
+        (replace(asked, model=str(single)), r"one output of scores.*'scores' 4x1 float32.*leave --labels"),
+        (replace(asked, model=str(double)), r"this one gives 'a' 4x12 float32, 'b' 4x12 float32"),
         (replace(asked, labels=str(tmp_path / "high.npy")), r"label 12 is none of the model's 12 classes; count from"),
         (replace(asked, labels=str(tmp_path / "short.npy")), r"100 labels for 101 samples"),
         (replace(asked, labels="kind"), r"holds no array 'kind'; .*--labels FILE.npy"),

@@ -51,6 +51,57 @@ def test_a_figure_beyond_the_peak_is_impossible():
     assert checked.count("impossible") == 1
 
 
+def test_a_row_without_a_batch_size_is_not_accused_of_its_weights(tmp_path):
+    """Among how many samples a request shares them nobody says: the DDR bounds nothing, the arrays and the link do."""
+    text = "model,precision,qps\nbert_large_384,FP16,{rate}\n"
+    card = devices.load("stcp920")
+    for rate, verdict in ((300, "consistent"), (30_000, "impossible")):
+        (tmp_path / "theirs.csv").write_text(text.format(rate=rate))
+        (row,) = check(load(str(tmp_path / "theirs.csv")), card).rows
+        assert row.verdict == verdict
+        assert row.binding != "memory"
+    (tmp_path / "stated.csv").write_text("model,precision,batch,qps\nbert_large_384,FP16,1,300\n")
+    assert check(load(str(tmp_path / "stated.csv")), card).rows[0].verdict == "impossible"
+
+
+def test_rows_that_no_limit_was_asked_of_are_counted(capsys, tmp_path):
+    """A model or a type that the card does not know is not passed over in silence, in either language."""
+    path = tmp_path / "theirs.csv"
+    path.write_text("model,precision,batch,qps\nresnet50,FP16,16,7000\nresnet50,BF16,16,7000\nours,FP16,1,5\n")
+    out = answer(capsys, str(path), "--device", "stcp920")[1]
+    assert "2 rows are held to no limit of STCP920" in out
+    assert "2 行未与 STCP920 的上限核对" in answer(capsys, str(path), "--device", "stcp920", "--lang", "zh")[1]
+    assert "held to no limit" not in answer(capsys, "stcp920")[1]
+
+
+def test_lines_that_are_no_rows_are_told_in_the_readers_language(capsys, tmp_path):
+    """Ten with the reason, the others by their number."""
+    path = tmp_path / "theirs.csv"
+    path.write_text("model,qps\na,5\n" + ",7\n" + "b,\n" * 11)
+    out = answer(capsys, str(path))[1]
+    assert "line 3 is no row: names no model" in out
+    assert "2 more lines are no rows" in out
+    out = answer(capsys, str(path), "--lang", "zh")[1]
+    assert "第 3 行不是数据行" in out
+    assert "没有模型名" in out
+    assert out.count("也没有吞吐量") == 9
+    assert "names no" not in out
+    assert "另有 2 行不是数据行" in out
+
+
+def test_a_share_of_a_limit_is_written_out():
+    """Ten times a limit is so many per cent of it, and no power of ten."""
+    row = dataclasses.replace(load("stcp920").rows[0], throughput_samples_per_s=Figure(2e6, 0.5), latency_ms=None)
+    (found,) = check(dataclasses.replace(load("stcp920"), rows=(row,)), devices.load("stcp920")).rows
+    said = " ".join([*(finding.text for finding in found.findings), *(flip.text for flip in found.flips)])
+    assert "13763 % of the device's host link" in said
+    assert (
+        "e+"
+        not in said
+        + rendered(dataclasses.replace(check(load("stcp920"), None), rows=(found,)), CHECK_WORDS["zh"], 200).plain
+    )
+
+
 def test_without_a_device_the_arithmetic_alone_speaks():
     """A sheet that names no device is held to itself, and says that no limit was checked."""
     checked = check(load("bytemlperf-ipu"), None)
@@ -107,3 +158,15 @@ def test_the_shipped_sheets_are_listed(capsys):
     assert code == 0
     assert all(name in out for name in shipped())
     assert io.StringIO(out).readline().startswith("Sheet")
+    assert answer(capsys, "--lang", "zh")[1].startswith("性能表")
+
+
+def test_the_list_is_json_where_json_is_asked_for(capsys):
+    """Nothing but JSON on standard output, without a sheet too."""
+    code, out, _ = answer(capsys, "--json")
+    found = json.loads(out)
+    assert (code, found["schema"]) == (0, "speedsheet.check.list/1")
+    assert [sheet["name"] for sheet in found["sheets"]] == shipped()
+    assert found["sheets"][-1] == {
+        "name": "stcp920", "publisher": "Stream Computing", "rows": 21, "title": "Model performance",
+    }  # fmt: skip

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from speedsheet.cli import main
+from speedsheet.cli import main, screen
 from speedsheet.core.errors import EngineFailed
 from speedsheet.core.measurement import Gate, Latency, Measurement, Throughput
 from speedsheet.core.plan import Target
@@ -238,6 +238,16 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     out = capsys.readouterr().out
     assert out.startswith(f"Usage: speedsheet {verb}")
     assert not re.search(r"--[a-z-]+( [A-Z|=a-z\[\]]+)?\n  -", out.split("\n  -h")[0])
+
+
+def test_no_two_files_of_the_command_line_import_each_other() -> None:
+    """Whoever reads one of them reads down, and never in a circle; what only types need counts too."""
+    read = {
+        path.stem: set(re.findall(r"from speedsheet\.cli\.(\w+) import", path.read_text(encoding="utf-8")))
+        for path in Path(screen.__file__).parent.glob("*.py")
+    }
+    assert "compile_view" in read["compile"]
+    assert not [(one, other) for one, others in read.items() for other in others if one in read[other]]
 
 
 def test_no_verb_at_all_is_a_question(capsys: pytest.CaptureFixture[str]) -> None:

@@ -170,6 +170,22 @@ def test_what_is_not_computed_is_blank_with_the_reason(tmp_path: Path, capsys: p
     assert "Errors of outputs are blank: FusedGelu" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_weight_that_is_no_number_is_one_line(
+    value: float, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No step fits it: the product is named, and nothing is said of the rest."""
+    proto = mlp()
+    stored = next(one for one in proto.graph.initializer if one.name == "w2")
+    broken = numpy_helper.to_array(stored).copy()
+    broken[0, 0] = value
+    stored.CopyFrom(numpy_helper.from_array(broken, "w2"))
+    assert main(["compile", str(save(proto, tmp_path / "broken.onnx"))]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "last: its weight holds NaN or infinity" in err
+
+
 def test_what_would_take_minutes_is_not_done_unasked() -> None:
     """The largest model of the zoo is judged by its weights, the others are computed with two samples or more."""
     assert samples_to_compute(zoo_piece("bert_large_384")) == 0

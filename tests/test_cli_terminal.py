@@ -170,10 +170,12 @@ def test_both_views_tell_how_near_a_target_is() -> None:
     plain.listen(Progress(1, 4, "m", "measuring", 0.2, 55.0, reached=NEAR))
     plain.listen(Progress(1, 4, "m", "measuring", 0.3, 50.0, reached=NEAR))
     plain.listen(Progress(1, 4, "m", "measuring", 0.4, 40.0, reached=Reached("throughput", 0.02)))
+    plain.listen(Progress(1, 4, "m", "measuring", 0.5, 30.0, reached=Reached("throughput", 0.02, 1.52)))
     assert shown.stream.getvalue().splitlines() == [
         "1/4 m · measuring (60 s left)",
         "1/4 m · measuring (±7.1 % of p99.9, to be ±5 %, about 30 s more)",
         "1/4 m · measuring (±\N{EN DASH} of throughput, to be ±2 %)",
+        "1/4 m · measuring (±152 % of throughput, to be ±2 %)",
     ]
 
 

@@ -257,6 +257,38 @@ def test_after_a_kill_reset_puts_everything_back(tmp_path: Path) -> None:
     assert not kept.exists()
 
 
+@pytest.mark.parametrize("earlier", ["cards", "boot"])
+def test_after_a_kill_an_earlier_lock_is_no_obstacle(tmp_path: Path, earlier: str) -> None:
+    """Cards that are locked, or a lock that a restart has undone: the processor of a killed run is put back too."""
+    root, kept, fake = machine(tmp_path / "root"), tmp_path / "kept.json", FakeNvml([1])
+    if earlier == "cards":
+        clocks.lock_cards(1400, root, kept, fake)
+    else:
+        clocks.lock(2_000_000, root, kept)
+        machine(root)
+        write_tree(root, {"proc/sys/kernel/random/boot_id": "0b01"})
+    before = contents(root)
+    with holding(root, kept, "tuned") as process:
+        process.kill()
+        process.communicate(timeout=20)
+    assert contents(root) != before
+    clocks.reset(root, kept, fake)
+    assert contents(root) == before
+    assert fake.locked_mhz == {}
+    assert not kept.exists()
+
+
+def test_a_run_leaves_the_file_of_an_earlier_lock(tmp_path: Path) -> None:
+    """Cards stay locked while rows are tuned, and reset still finds them."""
+    root, kept, fake = machine(tmp_path / "root"), tmp_path / "kept.json", FakeNvml([1])
+    clocks.lock_cards(1400, root, kept, fake)
+    before = contents(root), kept.read_text()
+    with clocks.tuned(root, kept):
+        assert contents(root) != before[0]
+    assert (contents(root), kept.read_text()) == before
+    assert clocks.reset(root, kept, fake) == ("gpu-0",)
+
+
 def test_reset_goes_back_to_before_the_first_lock(tmp_path: Path) -> None:
     """Locked twice, and a run inside: the file keeps what the machine was like before speedsheet."""
     root, kept = machine(tmp_path / "root"), tmp_path / "kept.json"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import onnx
 import pytest
 from onnx import TensorProto, helper
@@ -128,3 +130,22 @@ def test_a_hostile_size_is_not_made():
     made = model(nodes, {"x": [1]})
     made.graph.initializer.append(helper.make_tensor("huge", TensorProto.INT64, [2], [1 << 40, 1 << 20]))
     assert count(made, {"x": (1,)}).macs == 0
+
+
+def test_small_values_that_multiply_are_not_made():
+    """Three vectors of some hundred elements, along three axes, would be a gigabyte."""
+    made = model(
+        [helper.make_node("Where", ["c", "a", "b"], ["z"]), helper.make_node("Add", ["x", "z"], ["y"])], {"x": [1]}
+    )
+    for name, kind, dims in (
+        ("c", TensorProto.BOOL, [512, 1, 1]),
+        ("a", TensorProto.INT64, [1, 512, 1]),
+        ("b", TensorProto.INT64, [1, 1, 512]),
+    ):
+        made.graph.initializer.append(helper.make_tensor(name, kind, dims, [1] * 512))
+    tracemalloc.start()
+    try:
+        count(made, {"x": (1,)})
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from speedsheet.bench.judge import Verdict, worst
 from speedsheet.bench.row import Desk, readied
 from speedsheet.bench.ruler import near_floor
 from speedsheet.bench.sheet import measure_sheet
-from speedsheet.bench.supervise import call
+from speedsheet.bench.supervise import Worker, call
 from speedsheet.core.errors import RowFailed
 from speedsheet.core.measurement import Floor, Gate, Latency, Measurement, Throughput
 from speedsheet.core.request import RowRequest
@@ -131,6 +132,16 @@ def test_a_crowd_that_a_budget_cuts_short_is_not_complete(slow_ruler, small_mode
     done = call("measure", {**job, "until_s": time.monotonic() + 4.0}, tell=lambda *_: None, stall_limit_s=60.0)
     assert done["client_processes"] == min(4, allowed_cores())
     assert records.read(Path(done["record"])).conditions["complete"] is False
+
+
+def test_a_worker_that_tells_of_progress_does_not_hang_whatever_share_it_tells():
+    """A run may stand at all of its share for long: a target takes longer than was thought, windows are disturbed."""
+    told = json.dumps({"stage": "measuring", "done": 1.0, "left": 0.0, "reached": None}).encode()
+    with Worker("ruler", "the worker", queue.SimpleQueue()) as worker:
+        worker.heard(told)
+        moved = worker.moved
+        worker.heard(told)
+        assert worker.moved > moved
 
 
 def test_the_clock_is_one_for_all_processes():

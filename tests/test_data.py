@@ -86,6 +86,19 @@ class TestInputPool:
                 input_pool(workload(draw=draw), 4, 2, 1)
             assert "\n" not in str(caught.value)
 
+    def test_no_more_memory_is_asked_for_than_an_input_may_have(self, tmp_path):
+        """A model file may declare any size, and a batch may be any number: neither is drawn, nor taken from a file."""
+        huge = workload((InputSpec("x", (None, 2**40)),))
+        with pytest.raises(BadInput, match=r"'x' of one request is 4x1099511627776 float32, above 2 GiB.*--batch"):
+            input_pool(huge, 4, 8, 1)
+        path = saved(tmp_path, x=np.zeros((8, 3), np.float32), ids=np.ones((8, 2), np.int64))
+        for read in (
+            lambda: input_pool(workload(), 2**31 - 1, 8, 1),
+            lambda: data_pool(path, workload(), 2**31 - 1, 1),
+        ):
+            with pytest.raises(BadInput, match="above 2 GiB"):
+                read()
+
     def test_scalars_and_empty_arrays_can_be_aligned(self):
         for array in (np.float32(3), np.zeros((2, 0, 3)), np.asfortranarray(np.arange(6).reshape(2, 3))):
             copy = aligned_copy(np.asarray(array), np.dtype("float64"))
@@ -202,6 +215,23 @@ class TestHostileData:
                 place = data.find(mark, place + 1)
         (tmp_path / "data.npz").write_bytes(bytes(data))
         refused(tmp_path / "data.npz", "above 4 GiB")
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 3",
+            "{1: 2, 'shape': (4, 3)}",
+            "{'descr': '(,f4', 'fortran_order': False, 'shape': (4, 3)}",
+            "-" * 9000 + "1",
+        ],
+    )
+    def test_a_header_that_is_no_header(self, tmp_path, header):
+        """It is read as Python's literals, which complain in many ways: each is one line that names the file."""
+        body = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+        with zipfile.ZipFile(tmp_path / "data.npz", "w") as archive:
+            for name in ("x.npy", "ids.npy"):
+                archive.writestr(name, body)
+        refused(tmp_path / "data.npz", "header is damaged", "numpy.savez")
 
     def test_other_compressions_are_refused(self, tmp_path):
         with zipfile.ZipFile(tmp_path / "data.npz", "w", zipfile.ZIP_BZIP2) as archive:

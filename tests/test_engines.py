@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import onnx
+import onnxruntime
+import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -12,12 +14,13 @@ from speedsheet import plugins
 from speedsheet.bench.choose import choose, setups_for
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Setup, grant
-from speedsheet.core.errors import BudgetSpent, UnknownName, UsageError
+from speedsheet.core.errors import BadInput, BudgetSpent, UnknownName, UsageError
 from speedsheet.core.measurement import Measurement, Throughput
 from speedsheet.core.request import RowRequest
-from speedsheet.engines.onnxruntime import OnnxRuntime, _kind
+from speedsheet.engines.onnxruntime import ENGINE, OnnxRuntime, _kind, _options
 from speedsheet.engines.openvino import OpenVino
 from speedsheet.testing import EngineContract, NullEngine
+from speedsheet.testing.contract import example_artifact
 
 
 class TestOnnxRuntime(EngineContract):
@@ -40,6 +43,41 @@ def test_a_missing_engine_names_the_command_that_installs_it(name, monkeypatch):
     assert isinstance(found, EngineUnavailable)
     assert "not installed" in found.reason
     assert found.do == f'pip install "speedsheet[{name}]"'
+
+
+def test_the_version_is_that_of_the_library_whatever_its_package_is_called(monkeypatch):
+    """onnxruntime-gpu and others bring the same module under another name: they are there, with their version."""
+    monkeypatch.setattr(onnxruntime, "__version__", "9.9")
+    assert OnnxRuntime().probe().version == "9.9"
+
+
+def loaded(folder, clients=1, cores=1, **settings):
+    setup = Setup("CPUExecutionProvider", "fp32", 4, clients, cores, settings)
+    return OnnxRuntime().load(example_artifact(folder), setup, lambda: None)
+
+
+@pytest.mark.parametrize(("clients", "cores"), [(1, 1), (1, 6), (2, 6), (4, 6), (6, 6), (9, 6)])
+def test_clients_and_the_pool_that_they_share_are_as_many_threads_as_there_are_cores(clients, cores, tmp_path):
+    """A core that no client has to itself is not left idle: ONNX Runtime has one pool for all requests of a session."""
+    loaded(tmp_path).close()
+    before = psutil.Process().num_threads()
+    session = loaded(tmp_path, clients, cores)
+    pool = psutil.Process().num_threads() - before
+    session.close()
+    assert min(clients, cores) + pool == cores
+
+
+@pytest.mark.parametrize(("value", "on"), [("on", True), ("True", True), ("1", True), ("off", False), ("no", False)])
+def test_a_switch_is_on_or_off_as_it_is_written(value, on):
+    """What is neither is refused, with the setting's name."""
+    options, _ = _options({"enable_cpu_mem_arena": value}, Setup("CPUExecutionProvider", "fp32", 1, 1, 1))
+    assert options.enable_cpu_mem_arena is on
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(tmp_path):
+    """A row never tells of a setting that the engine did not run with."""
+    with pytest.raises(BadInput, match="enable_mem_pattern=maybe is neither on nor off; use 1, true"):
+        loaded(tmp_path, enable_mem_pattern="maybe")
 
 
 def test_precisions_fall_back_as_stated_and_never_to_a_narrower_one():
@@ -139,6 +177,21 @@ def test_engines_are_tried_with_as_many_clients_as_a_moment_has_room_for(slowest
     assert seen == [clients, clients]
 
 
+def test_a_setting_that_one_engine_alone_knows_leaves_the_row_to_it():
+    """The other is rejected with what it says; where none knows it, the command was wrong."""
+
+    def audit(name, _setup):
+        if name == "wide":
+            raise BadInput("no setting is called NUM_STREAMS")
+        return "graph", {"fp32": 1.0}, 0.1
+
+    choice = choose(candidates(), "fp32", audit, None)
+    assert choice.candidate.info.name == "both"
+    assert "NUM_STREAMS" in choice.findings[0].text
+    with pytest.raises(BadInput, match="NUM_STREAMS"):
+        choose([candidates()[0]] * 2, "fp32", audit, None)
+
+
 @pytest.mark.parametrize("stage", ["audit", "trial"])
 def test_a_budget_that_ends_while_engines_are_compared_rejects_none(stage):
     """The row is skipped, as any that no time was left for; no engine failed."""
@@ -152,15 +205,15 @@ def test_a_budget_that_ends_while_engines_are_compared_rejects_none(stage):
         choose(candidates(), "fp32", audit, trial)
 
 
-def executed(nodes, x, outputs, stored, folder):
-    """Run a model of ONNX Runtime's own operators once, and return what executed."""
+def executed(nodes, x, outputs, stored, folder, opset=18, engine=ENGINE):
+    """Run a model once, by default on ONNX Runtime, and return what executed."""
     value = helper.make_tensor_value_info
     ends = [value("x", TensorProto.FLOAT, x)], [value("y", TensorProto.FLOAT, outputs)]
     graph = helper.make_graph(nodes, "g", *ends, stored)
-    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
+    opsets = [helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), folder / "graph.onnx")
-    setup = Setup("CPUExecutionProvider", "fp32", 1, 1, 1, audit=True)
-    session = OnnxRuntime().load(Artifact(folder, "", 0, 0, 0, ""), setup, lambda: None)
+    setup = Setup(engine.probe().default_device, "fp32", 1, 1, 1, audit=True)
+    session = engine.load(Artifact(folder, "", 0, 0, 0, ""), setup, lambda: None)
     session.bind({"x": np.ones(x, np.float32)}, {}).run()
     return session.executed({})
 
@@ -185,6 +238,34 @@ def test_a_recurrent_layer_that_quantises_as_it_goes_is_int8_with_all_of_its_wor
     weights += stored(np.float32, ws=(1,), rs=(1,), v=(8, 4))
     found = executed([layer, head], (5, 2, 16), (5, 1, 2, 4), weights, tmp_path)
     assert found["int8"] == pytest.approx(768 / 800, abs=0.002)
+
+
+@pytest.mark.parametrize(("operator", "gates"), [("LSTM", 4), ("GRU", 3), ("RNN", 1)])
+def test_a_recurrent_layer_is_work_beside_a_quantised_product(operator, gates, tmp_path):
+    """OpenVINO runs the layer in floats: a model that is mostly of it is not int8 for the bytes of its last product."""
+    make = helper.make_node
+    nodes = [
+        make(operator, ["x", "w", "r"], ["h"], name="layer", hidden_size=64),
+        make("QuantizeLinear", ["h", "s", "hz"], ["q"], name="narrow"),
+        make("DequantizeLinear", ["q", "s", "hz"], ["wide"], name="wide"),
+        make("DequantizeLinear", ["v", "s", "vz"], ["weights"], name="weights"),
+        make("MatMul", ["wide", "weights"], ["y"], name="head"),
+    ]
+    weights = stored(np.float32, w=(1, gates * 64, 32), r=(1, gates * 64, 64), s=())
+    weights += stored(np.uint8, hz=()) + stored(np.int8, v=(64, 64), vz=())
+    found = executed(nodes, (5, 2, 32), (5, 1, 2, 64), weights, tmp_path, engine=OpenVino())
+    layer, head = gates * 64 * (32 + 64), 64 * 64
+    assert found == pytest.approx({"fp32": layer / (layer + head), "int8": head / (layer + head)})
+
+
+def test_attention_is_counted_by_its_queries_and_keys(tmp_path):
+    """ONNX's own operator (opset 23) takes queries, keys and values with heads; a product in bytes behind it counts."""
+    split = helper.make_node("Attention", ["x", "k", "v"], ["h"], name="attention")
+    head = helper.make_node("DynamicQuantizeMatMul", ["h", "w", "s"], ["y"], domain="com.microsoft", name="head")
+    weights = stored(np.float32, k=(2, 3, 5, 8), v=(2, 3, 5, 4), s=(1,)) + stored(np.int8, w=(4, 6))
+    found = executed([split, head], (2, 3, 7, 8), (2, 3, 7, 6), weights, tmp_path, opset=23)
+    wide, narrow = 2 * 3 * 7 * 5 * (8 + 4), 2 * 3 * 7 * 4 * 6
+    assert found == pytest.approx({"fp32": wide / (wide + narrow), "int8": narrow / (wide + narrow)})
 
 
 def test_quantising_alone_is_no_product():

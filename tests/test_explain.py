@@ -121,7 +121,8 @@ def test_a_record_that_is_run_otherwise_keeps_its_own_explanation(small_model, t
     """Another engine takes its own device and settings, is printed, and is not put on the record's page."""
     record = measured(small_model, tmp_path / "records")
     assert main(["explain", str(record), "--engine", "openvino", "--json"]) == 0
-    assert "openvino" in json.loads(capsys.readouterr().out)["engine"]
+    found = json.loads(capsys.readouterr().out)
+    assert (found["schema"], found["engine"][:8]) == ("speedsheet.explanation/1", "openvino")
     assert kept(data_folder() / "explanations", record.name) is None
     monkeypatch.chdir(record)
     assert main(["explain", "."]) == 0
@@ -133,6 +134,8 @@ def test_what_cannot_be_explained_is_one_line(small_model, tmp_path, capsys):
     command = ["explain", str(small_model), "--engine", "speedsheet.testing.null:ENGINE", "--precision", "fp32"]
     assert main(command) == 1
     assert "does not tell where its time goes" in capsys.readouterr().err
+    assert main([*command, "--device", "stcp92"]) == 2  # before anything runs
+    assert "did you mean stcp920" in capsys.readouterr().err
     assert main(["explain", "resnet51"]) == 2
     assert capsys.readouterr().err.startswith("speedsheet: ")
     assert main(["explain", str(Path(tmp_path) / "no.onnx")]) == 2

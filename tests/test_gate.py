@@ -135,6 +135,16 @@ def test_right_answers_that_are_no_numbers_judge_nothing(value):
     check_finite([{"top": np.zeros(4, np.int64), "found": np.empty((0, 4), np.float32)}] * 8)
 
 
+def test_an_answer_of_nothing_is_right_where_nothing_is_right():
+    """A detector that finds nothing answers arrays of no elements: for some inputs, or for all, and then it is said."""
+    none, some = np.empty((0, 4), np.float32), np.ones((2, 4), np.float32)
+    for answers in ([{"found": none}] * 8, [{"found": none}] * 7 + [{"found": some}]):
+        verdict = judge([Kept(0, 0, {"found": none})], answers, "fp32")
+        assert verdict.gate.passed
+        assert bool(verdict.findings) is not any(answer["found"].size for answer in answers)
+        assert not judge([Kept(0, 0, {"found": some})], answers, "fp32").gate.passed
+
+
 def test_integers_that_are_the_same_for_every_input_are_said_so():
     """A class that every input gets is agreed on by whatever answers it: the finding says that the gate is weak."""
     same = [{"top": np.full(4, 7), "y": answer["y"]} for answer in ANSWERS]

@@ -16,7 +16,8 @@ from onnx import TensorProto, helper
 from models import carried, conv, embedding, mlp, model, point_outside, save, save_external, tensor, weights
 from speedsheet.convert.graph.file import read_model
 from speedsheet.convert.own.workload import own_workload
-from speedsheet.core.errors import BadModel, SpeedsheetError
+from speedsheet.core.errors import BadInput, BadModel, SpeedsheetError
+from speedsheet.core.workload import InputSpec
 
 
 def refused(path, *words):
@@ -105,6 +106,14 @@ class TestSizesThatLie:
         proto = mlp()
         proto.graph.initializer[0].dims[:] = [2**31, 2**31, 2**31]
         refused(save(proto, tmp_path / "m.onnx"), "'w1'", "impossible shape")
+
+    def test_more_axes_than_arrays_have(self, tmp_path):
+        """The product of a million dimensions is not even tried."""
+        proto = mlp()
+        proto.graph.initializer[0].dims.extend([1] * 63)
+        refused(save(proto, tmp_path / "m.onnx"), "'w1'", "impossible shape")
+        wide = model([helper.make_node("Relu", ["x"], ["y"])], [tensor("x", [1] * 65)], [tensor("y", None)])
+        refused(save(wide, tmp_path / "wide.onnx"), "'x' has more than 64 axes")
 
     def test_a_negative_dimension(self, tmp_path):
         proto = mlp()
@@ -279,6 +288,35 @@ class TestStructure:
         proto = model(nodes, [tensor("x", [1])], [tensor("y", [1])], domains=("my",), functions=[loop])
         refused(save(proto, tmp_path / "m.onnx"), "'Loop' calls itself")
 
+    def test_functions_that_call_each_other_without_end(self, tmp_path):
+        """Inference goes down once for each call: a file of some kilobytes would end the process."""
+        opsets = [helper.make_opsetid("", 18), helper.make_opsetid("my", 1)]
+        calls = [helper.make_node("Neg", ["a"], ["b"])]
+        calls += [helper.make_node(f"F{level}", ["a"], ["b"], domain="my") for level in range(100)]
+        functions = [
+            helper.make_function("my", f"F{level}", ["a"], ["b"], [call], opsets) for level, call in enumerate(calls)
+        ]
+        nodes = [helper.make_node("F100", ["x"], ["y"], domain="my")]
+        proto = model(nodes, [tensor("x", [1])], [tensor("y", [1])], domains=("my",), functions=functions)
+        refused(save(proto, tmp_path / "m.onnx"), "deeper than 100")
+        proto.graph.node[0].op_type = "F99"
+        del proto.functions[100]
+        read_model(save(proto, tmp_path / "fine.onnx"))
+
+    @pytest.mark.parametrize("form", ["plain", "in a function"])
+    def test_shapes_that_are_joined_to_themselves(self, tmp_path, form):
+        """Forty joints in a row make 2^40 elements, which inference would write out: a small file ends a process."""
+        opsets, domain = [helper.make_opsetid("", 18)], "" if form == "plain" else "my"
+        join = helper.make_node("Concat", ["a", "a"], ["b"], axis=0)
+        functions = [helper.make_function("my", "Concat", ["a"], ["b"], [join], opsets)] if domain else []
+        nodes = [helper.make_node("Shape", ["x"], ["s0"])]
+        for n in range(40):
+            given, kinds = ([f"s{n}"], {}) if domain else ([f"s{n}"] * 2, {"axis": 0})
+            nodes.append(helper.make_node("Concat", given, [f"s{n + 1}"], domain=domain, **kinds))
+        outputs = [tensor("s40", None, TensorProto.INT64)]
+        proto = model(nodes, [tensor("x", [1])], outputs, domains=("my",) if domain else (), functions=functions)
+        refused(save(proto, tmp_path / "m.onnx"), "more than 16777216 elements")
+
     def test_branches_nested_without_end(self, tmp_path):
         inner = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "g", [], [tensor("y", [1])])
         for _ in range(20):
@@ -300,6 +338,18 @@ class TestStructure:
         for name in ("\x1b[2J\nrow ok", "x" * 100_000):
             proto = model([helper.make_node(name, ["x"], ["y"], name=name)], [tensor("x", [1])], [tensor("y", [1])])
             refused(save(proto, tmp_path / "m.onnx"), "does not exist")
+
+    def test_nor_can_the_name_of_an_input_where_it_is_suggested(self, tmp_path):
+        """Names that are offered in place of a wrong one are cut and escaped too, and not thousands of them."""
+        names = ["\x1b[2J", "x" * 100_000, *(f"column_{n}" for n in range(500))]
+        nodes = [helper.make_node("Identity", [name], [f"y{n}"]) for n, name in enumerate(names)]
+        outputs = [tensor(f"y{n}", [1]) for n in range(len(names))]
+        path = save(model(nodes, [tensor(name, [1]) for name in names], outputs), tmp_path / "m.onnx")
+        for wrong in ("\x1b[2K", "unlike"):
+            with pytest.raises(BadInput) as caught:
+                own_workload(path, inputs=(InputSpec(wrong, (1,), "", 0.0, 0.0),))
+            assert str(caught.value).isprintable()
+            assert len(str(caught.value)) < 1000 + len(str(path))
 
 
 WHOLE = {

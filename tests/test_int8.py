@@ -17,7 +17,7 @@ from speedsheet.convert.data import input_pool
 from speedsheet.convert.own.artifact import own_artifact
 from speedsheet.convert.own.workload import own_workload
 from speedsheet.convert.quantise import float_layers, layer_sqnr_db, quantise, quantised, sums_saturate
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, RowFailed
 from speedsheet.core.measurement import executed_kinds
 from speedsheet.core.request import RowRequest
 from speedsheet.records import store as records
@@ -162,6 +162,37 @@ def test_what_is_left_in_floating_point_is_named():
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("xq", "wq", "s")]
     graph = helper.make_graph(nodes, "g", values, [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)])
     assert float_layers(helper.make_model(graph)) == ["wide"]
+
+
+def test_products_of_integers_are_not_told_as_left_in_floating_point():
+    """A model that was quantised elsewhere, in the form that needs no dequantising, computes in int8."""
+    kinds = ("QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger", "DynamicQuantizeMatMul", "MatMul")
+    nodes = [helper.make_node(kind, ["a", "b"], [f"y{n}"], name=kind) for n, kind in enumerate(kinds)]
+    assert float_layers(helper.make_model(helper.make_graph(nodes, "g", [], []))) == ["MatMul"]
+
+
+def test_what_has_no_product_is_not_quantised(tmp_path):
+    """A model without a matrix product is refused in one line that says so."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    path = tmp_path / "relu.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
+    own = own_workload(path, batch_size=4)
+    with pytest.raises(RowFailed, match="no product that int8 could run; leave --precision int8"):
+        quantise(own_artifact(path, own, tmp_path), input_pool(own.workload, 4, 8, 7), "seed 7", tmp_path)
+
+
+def test_a_scalar_before_the_samples_is_not_counted_as_them(tmp_path, monkeypatch):
+    """Calibration is told in samples, whatever the model's first input is."""
+    monkeypatch.setenv("SPEEDSHEET_CACHE", str(tmp_path / "cache"))
+    path = conv_net(tmp_path / "net.onnx", batch=2)
+    net = onnx.load(path)
+    net.graph.node[0].input[0] = "scaled"
+    net.graph.node.insert(0, helper.make_node("Mul", ["x", "gain"], ["scaled"]))
+    net.graph.input.insert(0, helper.make_tensor_value_info("gain", TensorProto.FLOAT, []))
+    onnx.save(net, path)
+    job = {"request": request_to_json(asking(path, batch_size=None))}
+    assert Prepared.from_json(prepare(job, lambda *_: None)).quantisation["calibration_samples"] == 32
 
 
 def test_sqnr_is_in_decibel():

@@ -118,6 +118,16 @@ def test_names_in_the_model_cannot_overwrite_ours(tmp_path):
     assert onnx.load(artifact.graph).graph.initializer[0].raw_data
 
 
+def test_a_place_that_is_named_twice_is_the_one_that_was_checked(path, tmp_path):
+    """The last of two locations counts, as engines read it; the first is never opened."""
+    proto = onnx.load(path, load_external_data=False)
+    for stored in proto.graph.initializer:
+        stored.external_data.insert(0, onnx.StringStringEntryProto(key="location", value="../elsewhere"))
+    artifact = own_artifact(save(proto, path), own_workload(path), tmp_path / "cache")
+    kernel = numpy_helper.to_array(onnx.load(artifact.graph).graph.initializer[0])
+    assert np.array_equal(kernel, numpy_helper.to_array(conv().graph.initializer[0]))
+
+
 def test_links_are_copied_as_what_they_lead_to(path, tmp_path):
     (path.parent / "model.data").rename(path.parent / "blob")
     (path.parent / "model.data").symlink_to("blob")

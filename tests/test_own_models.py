@@ -17,7 +17,7 @@ from speedsheet.convert.data import input_pool
 from speedsheet.convert.graph.shapes import dims
 from speedsheet.convert.own.values import OwnDraw, drawn
 from speedsheet.convert.own.workload import check_carry, own_artifact, own_workload, parse_input
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, BadModel
 from speedsheet.core.workload import InputSpec
 
 
@@ -77,6 +77,10 @@ class TestShapes:
             load(mlp(), batch_size=0)
         with pytest.raises(BadInput, match="holds no sample"):
             load(mlp(), "x=0x8")
+        nodes = [helper.make_node("Concat", ["x", "z"], ["y"], axis=0)]
+        two = model(nodes, [tensor("x", [None, 8]), tensor("z", [None, 8])], [tensor("y", [None, 8])])
+        with pytest.raises(BadInput, match="holds no sample"):
+            load(two, "x=0x8")
 
     def test_free_height_and_width_of_either_layout(self, load):
         assert load(conv()).shapes == {"image": (1, 3, 224, 224)}
@@ -160,6 +164,22 @@ class TestShapes:
         with pytest.raises(BadInput, match="sequence_type, not a tensor"):
             load(model(nodes, [sequence], [out]))
 
+    @pytest.mark.parametrize(
+        ("output", "words"),
+        [
+            (helper.make_tensor_sequence_value_info("p", TensorProto.FLOAT, [1]), "'p' is a sequence_type, not a"),
+            (tensor("p", [1], TensorProto.STRING), "'p' has element type STRING"),
+        ],
+    )
+    def test_answers_that_are_no_arrays_of_numbers_are_refused(self, load, output, words):
+        """What scikit-learn's classifiers give: maps of probabilities, and labels that are texts."""
+        text = output.type.HasField("tensor_type")
+        make = helper.make_node("Cast", ["x"], ["p"], to=TensorProto.STRING)
+        nodes = [make if text else helper.make_node("SequenceConstruct", ["x"], ["p"])]
+        with pytest.raises(BadModel, match=words) as caught:
+            load(model(nodes, [tensor("x", [1])], [output]))
+        assert "zipmap" in line_of(caught)
+
     def test_the_file_is_named_in_every_complaint(self, load):
         with pytest.raises(BadInput) as caught:
             load(mlp(), "x=1x9")
@@ -183,6 +203,22 @@ class TestState:
         nodes = [helper.make_node("ReduceMean", ["encoder_hidden_states"], ["y"], keepdims=0)]
         own = load(model(nodes, [tensor("encoder_hidden_states", ["b", "seq", 16])], [tensor("y", [])]))
         assert own.workload.draw(1, 1)["encoder_hidden_states"].std() > 0.1
+
+    def test_features_between_layers_are_no_state(self, load):
+        """A transformer's layer gives hidden states of the shape that it takes: they are data, and hold the batch."""
+        nodes = [helper.make_node("Relu", ["hidden_states"], ["y"])]
+        for first, length in ((4, 16), (None, None)):
+            dims = [first, length, 8]
+            own = load(model(nodes, [tensor("hidden_states", dims)], [tensor("y", dims)]), batch_size=4)
+            assert own.shapes == {"hidden_states": (4, length or 128, 8)}
+            assert own.workload.batch_size == 4
+            assert own.workload.draw(1, 4)["hidden_states"].std() > 0.1
+
+    def test_a_state_that_is_all_that_is_served_holds_the_batch(self, load):
+        """A policy takes the state of its world, as many as the model was exported for."""
+        nodes = [helper.make_node("ReduceMean", ["state"], ["y"], keepdims=0)]
+        own = load(model(nodes, [tensor("state", [32, 8])], [tensor("y", [])]))
+        assert own.workload.batch_size == 32
 
     def test_free_dimensions_of_a_state_are_the_batch(self, load):
         nodes = [helper.make_node("Identity", ["h"], ["hn"]), helper.make_node("Relu", ["x"], ["y"])]
@@ -312,11 +348,36 @@ class TestValues:
         assert feed["flip"].dtype == np.bool_
         assert 0.2 < feed["flip"].mean() < 0.8
 
+    def test_a_mask_of_padding_is_of_none(self, load):
+        """Torch's key_padding_mask is true where nothing is: all true, attention would answer NaN."""
+        nodes = [helper.make_node("Not", ["src_key_padding_mask"], ["y"])]
+        masks = tensor("src_key_padding_mask", ["batch", "seq"], TensorProto.BOOL)
+        own = load(model(nodes, [masks], [tensor("y", ["batch", "seq"], TensorProto.BOOL)]), batch_size=2)
+        assert not own.workload.draw(7, 2)["src_key_padding_mask"].any()
+        assert any("false, as a mask of full length" in text for text in own.assumptions)
+
     def test_a_given_range_is_kept(self, load):
         own = load(embedding(), "ids=4x16:int64:10:20", "attention_mask=4x16::0:2")
         feed = own.workload.draw(7, 4)
         assert set(np.unique(feed["ids"])) <= set(range(10, 20))
         assert set(np.unique(feed["attention_mask"])) == {0, 1}
+
+    @pytest.mark.parametrize(
+        ("kind", "given", "words"),
+        [
+            (TensorProto.UINT8, "x=1x4::-5:300", "from 0 to 255"),
+            (TensorProto.INT64, "x=1x4::0.2:0.8", "whole numbers"),
+            (TensorProto.BOOL, "x=1x4::0:1", "leave out"),
+            (TensorProto.FLOAT16, "x=1x4::0:70000", "65504"),
+        ],
+    )
+    def test_a_given_range_must_be_one_of_the_model_s_type(self, load, kind, given, words):
+        """A type that is left out is the model's, and its numbers are not wrapped round to fit."""
+        proto = model([helper.make_node("Identity", ["x"], ["y"])], [tensor("x", [1, 4], kind)], [tensor("y", None)])
+        proto.graph.output[0].type.tensor_type.elem_type = kind
+        with pytest.raises(BadInput, match=words) as caught:
+            load(proto, given)
+        assert "my_model.onnx: " in line_of(caught)
 
     def test_what_was_assumed_is_said(self, load):
         own = load(embedding(), "flip=2:bool")

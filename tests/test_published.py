@@ -137,6 +137,14 @@ def test_no_text_upsets_the_readers(text):
         ("吞吐量(samples per sec)", ("throughput_samples_per_s", 1.0)),
         ("FPS (Kimages/s)", ("throughput_samples_per_s", 1e3)),
         ("GFLOPs", ("gmac_per_sample", 0.5)),
+        ("MACs (M)", ("gmac_per_sample", 1e-3)),
+        ("FLOPs (G)", ("gmac_per_sample", 0.5)),
+        ("MACs", None),
+        ("Throughput (FPS)", ("throughput_samples_per_s", 1.0)),
+        ("吞吐量(QPS)", ("throughput_samples_per_s", 1.0)),
+        ("吞吐量\uff08张/秒\uff09", ("throughput_samples_per_s", 1.0)),
+        ("Throughput (ms)", None),
+        ("Latency (milliseconds)", ("latency_ms", 1.0)),
         ("Latency (furlongs)", None),
         ("Accuracy", None),
     ],
@@ -178,6 +186,16 @@ def test_one_altered_latency_is_seen():
         assert not latency_is_derived(altered)
 
 
+def test_latencies_printed_coarsely_are_not_said_to_be_derived():
+    """Whole milliseconds hide the half per cent that measured latencies leave; hundredths show it."""
+    text = "model,batch,threads,latency (ms),qps\n"
+    for digits, exact in ((0, True), (2, False)):
+        rows = [f"net{n},8,{n},{13 * n * 0.995:.{digits}f},{8 / 13e-3:.1f}\n" for n in range(2, 8)]
+        found = parse(text + "".join(rows), "csv", ColumnMap(), where="x").rows
+        assert all(in_flight(row).exact is exact for row in found)
+        assert not latency_is_derived(found)
+
+
 def test_unstated_concurrency_is_inferred():
     """The IPU sheet states no clients: four on most rows, three, one and five on others, and none that fits on two."""
     rows = load("bytemlperf-ipu").rows
@@ -206,6 +224,14 @@ def test_a_percentile_below_the_mean_and_a_row_said_twice_are_found():
         ["said_twice"],
         ["per_sample"],
     ]
+
+
+def test_a_row_said_two_thousand_times_names_one_other():
+    """The first line that differs, and not all of them: a hostile sheet of a megabyte is no day of work."""
+    lines = "".join(f"a,1,{n},{n}\n" for n in range(1, 2001))
+    found = contradictions(parse(f"model,batch,latency (ms),qps\n{lines}", "csv", ColumnMap(), where="x").rows)
+    said = [finding.text for row in found for finding in row if finding.code == "said_twice"]
+    assert said == [f"line {line} says other figures of the same row" for line in (3, *[2] * 1999)]
 
 
 def test_a_map_names_columns_units_and_variants(tmp_path):
@@ -257,6 +283,9 @@ def test_hostile_tables_do_no_harm(tmp_path):
     assert len(table.rows[0][1][0]) == MAX_CELL_CHARS
     sheet = parse("<table><tr><th>model<th>qps<tr><td><script>alert(1)</script>x<td>5", "html", ColumnMap(), where="x")
     assert sheet.rows[0].throughput_samples_per_s.value == 5
+    spread = '<table><tr><td colspan="200" rowspan="20000">x' + "<tr>" * 10_000
+    with pytest.raises(UsageError, match="is no table: its tables are larger than 1000000 cells"):
+        parse(spread, "html", ColumnMap(), where="x")
     with pytest.raises(UsageError, match="is no table"):
         parse("a,b\n" * 30_000, "csv", ColumnMap(), where="x")
     big = tmp_path / "big.csv"
@@ -264,6 +293,22 @@ def test_hostile_tables_do_no_harm(tmp_path):
         file.truncate(64 << 20)
     with pytest.raises(UsageError, match="larger"):
         load(str(big))
+
+
+def test_a_footnotes_number_is_no_digit_of_a_figure():
+    """A raised mark behind a figure leaves its cell blank; the figure is never read as ten times itself."""
+    text = "<table><tr><th>model<th>ms<th>qps<tr><td>a<td>7<td>10877<sup>2</sup><tr><td>b<td>8<td>109</table>"
+    rows = parse(text, "html", ColumnMap(columns={"latency_ms": ("ms", "ms")}), where="x").rows
+    assert [row.throughput_samples_per_s for row in rows] == [None, Figure(109.0, 0.5)]
+
+
+def test_a_table_within_a_table_is_read_as_it_stands():
+    """Pages lay their parts out in tables: neither the outer one's row nor its spans get into the sheet."""
+    inner = "<table><tr><th>model<th>qps</tr><tr><td>a<td>5</tr></table>"
+    page = f"<table><tr><td rowspan=9>menu<td>{inner}</td></tr><tr><td>foot</td></tr></table>"
+    sheet = parse(page, "html", ColumnMap(), where="x")
+    assert [(row.model, row.throughput_samples_per_s.value) for row in sheet.rows] == [("a", 5.0)]
+    assert not sheet.unread
 
 
 def test_an_unknown_name_gets_the_nearest():

@@ -253,7 +253,7 @@ def test_settings_pass_through_and_are_on_the_row(small_model, tmp_path):
 def test_inputs_that_the_model_cannot_compute_are_the_commands_fault(small_model, tmp_path):
     """An index past its table stops the right answers already: the message names the input and the option."""
     request = asking(small_model, engine="onnxruntime", inputs=(parse_input("ids=4:int64:50:60"),))
-    with pytest.raises(UsageError, match=r"does not compute with .*ids 4.*--input NAME=SHAPE"):
+    with pytest.raises(UsageError, match=r"does not compute with .*'ids' 4.*--input NAME=SHAPE"):
         measured(request, store=tmp_path / "store")
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from speedsheet.bench.ruler import NEAR, OFF, Step, exact_calls_per_s, floor_at, near_floor
 from speedsheet.bench.supervise import call
 from speedsheet.core.engine import Setup
-from speedsheet.core.errors import BadInput, WorkerDied
+from speedsheet.core.errors import BadInput, RowFailed, WorkerDied
 from speedsheet.core.measurement import Floor, Latency, Measurement
 from speedsheet.core.plan import LoadPlan
 from speedsheet.load.drive import drive
@@ -36,6 +36,12 @@ def test_the_ruler_is_measured_in_a_worker_as_a_row_is(thread_num):
     floor = Floor(**working("ruler", {"thread_num": thread_num}))
     assert 0 < floor.p50_us <= floor.p99_us
     assert floor.exact_calls_per_s is None or floor.exact_calls_per_s > 100
+
+
+def test_what_goes_wrong_inside_a_worker_says_where():
+    """An error that nobody foresaw fails its row in one line, with its place: what a report of it needs."""
+    with pytest.raises(RowFailed, match=r"^ruler\.py, line \d+: KeyError: 'thread_num'; report it$"):
+        working("ruler", {})
 
 
 def test_the_known_delay_is_never_cut_short_and_does_not_hold_the_lock(tmp_path):
@@ -121,7 +127,7 @@ def test_the_share_that_may_be_the_rulers_is_told():
     assert near_floor(replace(row, floor=None)) == near_floor(replace(row, latency_ms=Latency())) == ()
 
 
-def test_the_ruler_is_measured_once_for_each_number_of_clients():
+def test_the_ruler_is_measured_once_for_each_number_of_clients_and_each_state_of_the_clocks():
     """A sheet of many rows pays for it once; a ruler that died is asked again, and the row goes on without."""
     asked = []
 
@@ -133,10 +139,12 @@ def test_the_ruler_is_measured_once_for_each_number_of_clients():
         asked.append((task, job["thread_num"]))
         return {"p50_us": 0.2, "p99_us": 0.3, "exact_calls_per_s": 4e4}
 
-    assert floor_at(90_001, dies) is None
-    assert floor_at(90_001, answers) == floor_at(90_001, answers) == Floor(0.2, 0.3, 4e4)
-    assert floor_at(90_002, answers).p99_us == 0.3
-    assert asked == ["ruler", ("ruler", 90_001), ("ruler", 90_002)]
+    assert floor_at(90_001, "default", dies) is None
+    first, again = (floor_at(90_001, "default", answers) for _ in range(2))
+    assert first == again == Floor(0.2, 0.3, 4e4)
+    assert floor_at(90_002, "default", answers).p99_us == 0.3
+    assert floor_at(90_002, "tuned", answers).p99_us == 0.3
+    assert asked == ["ruler", ("ruler", 90_001), *[("ruler", 90_002)] * 2]
 
 
 def test_a_floor_survives_the_way_through_json():

@@ -148,6 +148,12 @@ def test_another_address_needs_a_token():
     assert main(["serve", "--host", "0.0.0.0"]) == 2
 
 
+def test_a_port_that_is_none_is_refused(capsys):
+    """In one line, before anything is said to listen."""
+    assert main(["serve", "--port", "65536"]) == 2
+    assert capsys.readouterr().err.startswith("speedsheet: --port: 65536 is not in the range")
+
+
 def test_with_a_token_nothing_is_told_without_it(data):
     """By header, by cookie after the first address; wrong or missing is 401, for every path."""
     process, url = serving(data, "--token", TOKEN)

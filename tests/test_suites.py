@@ -161,6 +161,7 @@ WRONG = {
     "suite = 1": ("not a suite", "[suite]"),
     '[[row]\nmodel = "a"': ("not TOML", "line 1"),
     "x = " + "[" * 5000: ("not TOML", "mend"),
+    "x = " + "9" * 5000: ("not TOML", "mend"),
 }
 
 

@@ -150,6 +150,20 @@ def test_splits_put_together_what_belongs_together(used: list[FitRow]) -> None:
     assert len({family(row) for row in used}) == 2
 
 
+def test_a_row_left_out_is_one_row(used: list[FitRow]) -> None:
+    """A sheet may state a model at several batch sizes and thread_num: each is a row of its own."""
+    row, split = used[0], SPLITS["leave_one_out"]
+    others = [replace(row, batch_size=row.batch_size * 2), replace(row, thread_num=row.thread_num * 2)]
+    assert len({split(one) for one in (row, *others)}) == 3
+
+
+def test_a_sheet_of_one_family_has_no_figure_of_a_family_left_out(used: list[FitRow]) -> None:
+    """There is nothing to predict it from: blank beside the other figures, never a number that is none."""
+    for one in baselines([row for row in used if row.family == "convolutional"], CARD):
+        assert one.leave_family_out is None
+        assert all(error is not None and error > 0 for error in (one.leave_one_out, one.leave_model_out))
+
+
 def test_baselines_are_fitted_the_same_way(used: list[FitRow]) -> None:
     """Where every row runs at one share of its peak a constant share predicts it; the published rows it does not."""
     peak = {row.name: (CARD.peak_macs_per_s(row.precision) or 0.0) / row.piece.macs for row in used}

@@ -125,6 +125,27 @@ def test_a_claim_of_ones_own_is_judged(tmp_path: Path) -> None:
     assert row["relation"] == "unseen family"
 
 
+def test_what_of_a_sheet_is_not_judged_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that nobody knows, a row without batch size or of another type: named, in the text as in JSON."""
+    path = tmp_path / "theirs.csv"
+    path.write_text(
+        "model,precision,batch,threads,qps\nresnet50,FP16,16,12,7000\nbert_128,FP16,,8,3000\nbert_512,BF16,2,8,600\n"
+        + "".join(f"ours{n},FP16,1,1,5\n" for n in range(5)),
+        encoding="utf-8",
+    )
+    found = answer("--against", str(path))
+    assert [row["model"] for row in found["rows"]] == ["resnet50"]
+    assert found["unread"] == ["bert_128", "bert_512", "ours0", "ours1", "ours2", "ours3", "ours4"]
+    text = " ".join(printed("--against", str(path)).split())
+    assert "a type of the card: bert_128, bert_512, ours0, ours1, ours2, 2 others" in text
+    assert answer("resnet50", "--against", str(path))["unread"] == []
+    assert "Not judged" not in printed()
+    path.write_text("model,batch,qps\nours,1,5\n", encoding="utf-8")
+    for sheet in (str(path), "bytemlperf-hpu"):
+        assert main(["twin", "--against", sheet]) == 2
+        assert f"{sheet}: no row states a known model" in capsys.readouterr().err
+
+
 def test_explain_shows_causes_and_the_ten_costliest_operators() -> None:
     """Shares of one request's time that sum to it, and operators by what they take."""
     text = printed("resnet50", "--precision", "fp16", "--explain")
@@ -172,6 +193,21 @@ def test_both_languages_say_everything() -> None:
     text = twin_view.claims(case(), CHINESE, 120).plain
     assert "optimistic above" not in text
     assert "偏乐观" in text
+    assert CHINESE.findings["below_band"] in text.replace("\n  ", "")
+    idle = case("resnet50", threads=1, extrapolate=True)
+    assert CHINESE.findings["unsaturated"] in twin_view.claims(idle, CHINESE, 400).plain
+    assert CHINESE.findings["not_validated"] in twin_view.curve(idle.judged[0], idle, CHINESE, 400).plain
+
+
+@pytest.mark.parametrize("words", [ENGLISH, CHINESE])
+def test_figures_are_written_out(words: Any) -> None:
+    """A claim far off is so many times off in digits, small figures keep theirs: the same in both languages."""
+    far = [case("resnet50", precision="fp16", claim=claim) for claim in (1.0, 1e7)]
+    assert not any(re.search(r"[0-9]e[+-]?[0-9]", twin_view.claims(one, words, 400).plain) for one in far)
+    assert "7200 x slower than expected" in twin_view.claims(far[0], words, 400).plain
+    large = case("bert_large_384")
+    assert large.judged[0].predicted is not None
+    assert f" {large.judged[0].predicted.high:.3g} " in twin_view.claims(large, words, 400).plain
 
 
 @pytest.mark.parametrize(

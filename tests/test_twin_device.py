@@ -70,6 +70,8 @@ def test_the_published_facts_of_the_card() -> None:
         ("value = 4\n", 'value = "4"\n', 11, "is not a number"),
         ("value = 4\n", "value = nan\n", 11, "is not a number"),
         ("value = 4\n", "value = true\n", 11, "is not a number"),
+        ("value = 4\n", f"value = {10**400}\n", 11, "a number beyond 1e+18"),
+        ("value = 4\n", "value = inf\n", 11, "a number beyond 1e+18"),
         ('source = "brief, page 2"\n', "", 10, "without a source"),
         ('source = "brief, page 2"\n', 'source = " "\n', 12, "without a source"),
         ("[link_in_gb_per_s]", "[link_in_gbps]", 10, "unknown unit"),
@@ -93,6 +95,12 @@ def test_what_is_wrong_is_said_with_its_line(old: str, new: str, line: int, said
     assert f"mine.toml, line {line}, " in str(refused.value)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_number_of_thousands_of_digits_is_one_line() -> None:
+    """Longer than Python reads: the file is refused like any other that is no TOML."""
+    with pytest.raises(UsageError, match="is not TOML"):
+        parse(CARD.replace("value = 4", f"value = {'9' * 5000}"), where="mine.toml")
 
 
 def test_what_is_missing_is_named() -> None:

@@ -29,7 +29,7 @@ class Machine:
         self.logs = [Log() for _ in range(clients)]
         self.next = [(START_NS, self._takes(client, 0, START_NS)) for client in range(clients)]
         self.counts = [0] * clients
-        self.told = []
+        self.told, self.told_s = [], []
 
     def _takes(self, client, request, began_ns):
         return round(self.latency_s(client, request, (began_ns - START_NS) / S) * S)
@@ -54,10 +54,14 @@ class Machine:
         busy_ns = sum(max(0, min(after_ns, last) - max(before_ns, first)) for first, last in spans)
         return {"others_cpu_cores": busy_ns / (after_ns - before_ns)}
 
+    def tell(self, *said):
+        self.told.append(said)
+        self.told_s.append((self.now_ns - START_NS) / S)
+
     def run(self, plan):
         """Watch a run to its end; every client finishes what it has in hand."""
         host = Host(lambda: self.now_ns, self.between, 2)
-        watch = Watch(plan, self.logs, lambda *said: self.told.append(said), host)
+        watch = Watch(plan, self.logs, self.tell, host)
         while not watch.over(self.now_ns):
             self.go(self.now_ns + POLL_NS)
             assert self.now_ns - START_NS < 3600 * S, "the run does not end"
@@ -303,6 +307,18 @@ def test_the_share_that_is_told_never_falls():
     done = [share for share, _, _ in machine.told]
     assert done == sorted(done)
     assert all(0 <= share <= 1 and left_s >= 0 for share, left_s, _ in machine.told)
+
+
+def test_a_client_that_hangs_silences_the_run_and_one_that_is_slow_does_not():
+    """Who hears nothing for the stall limit ends the run: others' requests may not hide that one client is lost."""
+    lost = Machine(lambda client, request, _: 20.0 if (client, request) == (1, 100) else 0.01, 3)
+    lost.run(planned(3, 30.0))
+    assert not [said_s for said_s in lost.told_s if 2 < said_s < 20]
+    assert len([said_s for said_s in lost.told_s if said_s <= 2]) >= 2
+    assert len([said_s for said_s in lost.told_s if said_s > 20]) >= 10
+    slow = Machine(lambda client, request, _: 10.0 * (client + 1) if request == 0 else 40.0, 4)
+    slow.run(planned(4))
+    assert all(after - before < 11 for before, after in pairwise([0.0, *slow.told_s]))
 
 
 @given(st.integers(8, 60), st.integers(1, 20), st.floats(1.2, 4))

@@ -13,6 +13,8 @@ from speedsheet import plugins
 from speedsheet.convert.graph.count import count, infer
 from speedsheet.convert.shipping.recipe import shipped, shipped_arrays, shipped_folder
 from speedsheet.convert.shipping.weights import Author, is_large
+from speedsheet.core.engine import EngineUnavailable
+from speedsheet.core.errors import UsageError
 from speedsheet.core.request import PRECISIONS
 
 NAMES = sorted(plugins.workloads())
@@ -98,6 +100,27 @@ def test_importing_the_zoo_imports_no_framework():
     )
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"tensorflow", "keras", "keras_hub", "torch", "tf2onnx", "onnxruntime", "openvino"} & set(loaded)
+
+
+@pytest.mark.parametrize("group", ["models", "engines"])
+def test_a_package_that_does_not_load_is_named(group: str, tmp_path, monkeypatch):
+    """Models and engines of others may be broken in any way: one line says whose, and what to do."""
+    (tmp_path / "theirs_broken.py").write_text("MINE = 1 / 0\n", encoding="utf-8")
+    info = tmp_path / "theirs-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[speedsheet.{group}]\ntheirs = theirs_broken:MINE\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    if group == "models":
+        with pytest.raises(UsageError, match=r"theirs_broken:MINE: .*ZeroDivisionError.*mend that package") as caught:
+            plugins.workloads.__wrapped__()
+        assert "\n" not in str(caught.value)
+    else:
+        assert "theirs" in plugins.engine_names()
+        for name in ("theirs", "theirs_broken:MINE"):
+            found = plugins.probe(name)
+            assert isinstance(found, EngineUnavailable)
+            assert "division by zero" in found.reason
 
 
 def test_what_is_declared_ships(name: str):

@@ -14,8 +14,10 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from speedsheet.core.engine import Engine, EngineInfo, EngineUnavailable
-from speedsheet.core.errors import UnknownName
+from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
 from speedsheet.core.workload import Workload
+
+_MOST_NAMES, _NAME_LETTERS = 40, 80
 
 
 @cache
@@ -25,8 +27,12 @@ def workloads() -> dict[str, Workload]:
     for module in _files("speedsheet.zoo"):
         found.update({workload.name: workload for workload in importlib.import_module(module).WORKLOADS})
     for entry in entry_points(group="speedsheet.models"):
-        workload = entry.load()
-        found[workload.name] = workload
+        try:
+            workload = entry.load()
+            found[workload.name] = workload
+        except Exception as error:
+            what = f"a model of another package does not load: {type(error).__name__}: {error}"
+            raise UsageError(what, where=entry.value, do="mend that package, or uninstall it") from error
     return found
 
 
@@ -64,15 +70,27 @@ def probe(name: str) -> EngineInfo | EngineUnavailable:
     """Ask an engine what it can do here; a library that fails to import is a reason, not a crash."""
     try:
         return engine(name).probe()
-    except (ImportError, OSError) as error:
-        return EngineUnavailable(name, f"its library does not load: {error}", f"pip install --force-reinstall {name}")
+    except SpeedsheetError:
+        raise
+    except Exception as error:  # noqa: BLE001  whatever a library or a stranger's file fails with
+        package = name.partition(":")[0].partition(".")[0]
+        return EngineUnavailable(name, f"it does not load: {error}", f"pip install --force-reinstall {package}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Say which names are near, or all of them."""
+    """Say which names are near, or all of them; names may come from a hostile file."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    if near:
+        return f"did you mean {' or '.join(map(_shown, near))}?"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"known: {', '.join(map(_shown, names[:_MOST_NAMES]))}{more}"
+
+
+def _shown(name: str) -> str:
+    """Return a name that can be printed: short, on one line, no control characters."""
+    text = ascii(name)[1:-1]
+    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 3]}..."
 
 
 @cache

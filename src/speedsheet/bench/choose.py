@@ -119,18 +119,22 @@ def setups_for(
 def choose(candidates: Sequence[tuple[EngineInfo, Setup]], asked: str, audit: Audit, trial: Trial) -> Choice:
     """Audit every candidate, keep the nearest to what was asked, and let short trials decide between equals.
 
-    An engine that cannot load the model, or whose trial fails its gate, is rejected with its reason. Raises RowFailed
-    where none is left, and BudgetSpent.
+    An engine that cannot load the model, that does not know a setting, or whose trial fails its gate, is rejected with
+    its reason. Raises RowFailed where none is left, BadInput where none takes what was given, and BudgetSpent.
     """
     findings: list[Finding] = []
     audited: list[Candidate] = []
+    refused: list[RowFailed | BadInput] = []
     for info, setup in candidates:
         try:
             audited.append(Candidate(info, setup, *audit(info.name, setup)))
-        except RowFailed as error:
+        except (RowFailed, BadInput) as error:
             if len(candidates) == 1:
                 raise
+            refused.append(error)
             findings.append(rejected(info, str(error)))
+    if not audited and all(isinstance(error, BadInput) for error in refused):
+        raise refused[0]
     while audited:
         best = min(candidate.distance(asked) for candidate in audited)
         near = [candidate for candidate in audited if candidate.distance(asked) <= best + _SAME_SHARE]

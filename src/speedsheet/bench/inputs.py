@@ -67,6 +67,12 @@ def calibration_feeds(request: RowRequest, model: Model, measured: Sequence[Arra
     return chosen
 
 
+def calibration_samples(request: RowRequest, model: Model) -> int:
+    """Return how many samples `calibration_feeds` holds."""
+    batch_size, slots = _calibrating(request, model)
+    return batch_size * len(slots)
+
+
 def calibration_rows(request: RowRequest, model: Model, samples: int) -> tuple[int, ...]:
     """Return which samples of the user's file `calibration_feeds` takes."""
     batch_size, slots = _calibrating(request, model)

@@ -121,6 +121,8 @@ class _Centre:
         if len({output.shape for output in finite}) > 1:
             return cls(0.0, np.inf, floor)  # shapes that depend on the data have no element-wise mean
         stacked = np.stack(finite)
+        if not stacked.size:
+            return cls(0.0, 0.0, floor)  # an answer of no numbers is the same for every input
         batched = stacked.ndim > 1 and stacked.shape[1] > 1
         mean = stacked.mean(axis=(0, 1) if batched else 0)
         if mean.size == stacked.size:
@@ -156,7 +158,7 @@ def _compare(output: NDArray[Any] | None, wanted: NDArray[Any], centre: _Centre,
     got, want = np.where(finite, got, 0), np.where(finite, want, 0)
     error = float(np.sqrt(np.mean((got - want) ** 2))) if want.size else 0.0
     by_size = Gate(error <= 4 * centre.floor, "absolute_error", error, 4 * centre.floor)
-    if centre.dull:
+    if centre.dull or not want.size:
         return [by_size]
     a, b = (got - centre.mean).ravel(), (want - centre.mean).ravel()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from speedsheet.bench.inputs import Model, sha256_of
 from speedsheet.bench.reference import judge_version, right_answers
 from speedsheet.convert.data import DataFile, read_data, read_labels
+from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
@@ -178,7 +179,7 @@ def _scores(outputs: Arrays, batch_size: int) -> str:
         and array.shape[1] > 1
     ]  # fmt: skip
     if len(scoring) != 1:
-        given = ", ".join(f"{name} {shape_text(array.shape)} {array.dtype}" for name, array in outputs.items())
+        given = ", ".join(f"{quoted(name)} {shape_text(array.shape)} {array.dtype}" for name, array in outputs.items())
         raise BadInput(
             f"--labels are for a model with one output of scores, samples x classes, and this one gives {given}",
             do="leave --labels; other tasks are not judged by classes",

@@ -19,7 +19,14 @@ from typing import Any
 import onnx
 
 from speedsheet import plugins
-from speedsheet.bench.inputs import Model, calibration_feeds, calibration_rows, input_feeds, sha256_of
+from speedsheet.bench.inputs import (
+    Model,
+    calibration_feeds,
+    calibration_rows,
+    calibration_samples,
+    input_feeds,
+    sha256_of,
+)
 from speedsheet.bench.job import Prepared, Say, request_from_json
 from speedsheet.bench.judge import check_finite
 from speedsheet.bench.labelled import labelled_set
@@ -131,6 +138,7 @@ def _quantised(prepared: Prepared, request: RowRequest, model: Model, feeds: Seq
     made = quantise(model.artifact, calibration, sha256_of(calibration), cache_folder())
     _used(made.artifact.folder)
     facts = {key: value for key, value in asdict(made).items() if key != "artifact"}
+    facts["calibration_samples"] = calibration_samples(request, model)
     shapes = {name: feed.shape for name, feed in feeds[0].items()}
     labelled = prepared.labelled
     if labelled:

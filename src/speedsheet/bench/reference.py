@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from speedsheet import plugins
+from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Session, Setup
 from speedsheet.core.errors import BadInput, MissingExtra
@@ -53,8 +55,8 @@ def _computed(session: Session, feed: Arrays) -> Arrays:
         request.run()
         return request.outputs()
     except Exception as error:
-        given = ", ".join(f"{name} {'x'.join(map(str, array.shape)) or 'scalar'}" for name, array in feed.items())
+        given = ", ".join(f"{quoted(name)} {shape_text(array.shape)}" for name, array in feed.items())
         raise BadInput(
-            f"the model does not compute with {given}: {str(error).strip()[:200]}",
+            f"the model does not compute with {given}: {one_line(error)}",
             do="give shapes and ranges that it takes, one --input NAME=SHAPE:DTYPE[:LOW:HIGH] per input",
         ) from error

@@ -14,7 +14,7 @@ from speedsheet.host.facts import host_facts
 from speedsheet.host.places import cache_folder
 
 #: Counts up when an audit tells something else.
-_FORM = 2
+_FORM = 3
 
 
 def remembered(known: list[Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -119,7 +119,7 @@ def readied(request: RowRequest, desk: Desk, tell: Tell) -> Ready:
     setups, lacking = setups_for(engines, request, row, allowed_cores())
     choice = _chosen(request, prepared, setups, row, _Bench(work, desk, conditions))
     row = _with_choice(row.noting(*lacking, *_free(choice.candidate, prepared)), choice, request, prepared)
-    row = replace(row, floor=floor_at(row.thread_num, work))
+    row = replace(row, floor=floor_at(row.thread_num, row.clocks, work))
     return Ready(row, _job(request, prepared, choice.candidate, row, planned(request, prepared)), conditions)
 
 
@@ -156,7 +156,7 @@ def _measured(
     request: RowRequest, prepared: Prepared, engines: list[EngineInfo], row: Measurement, bench: _Bench
 ) -> Measurement:
     """Choose and measure; with `auto`, an engine that fails here gives way to the next one."""
-    row = replace(row, floor=floor_at(row.thread_num, bench.work))
+    row = replace(row, floor=floor_at(row.thread_num, row.clocks, bench.work))
     setups, lost = setups_for(engines, request, row, allowed_cores())
     while True:
         choice = _chosen(request, prepared, setups, row, bench)

@@ -43,17 +43,20 @@ _FLOOR_S, _STEP_S = 0.5, 0.12
 #: Calls per second that are asked, two steps to the half; above the first no interpreter of today is exact.
 _ASKED_PER_S = tuple(68_000 / 2 ** (step / 2) for step in range(6))
 _TRIES = 2
-KNOWN: dict[int, Floor] = {}
+KNOWN: dict[tuple[int, str], Floor] = {}
 
 
-def floor_at(thread_num: int, work: Callable[[str, Mapping[str, Any]], dict[str, Any]]) -> Floor | None:
-    """Return the ruler at `thread_num` clients: measured once in a run, in a worker; null where that fails."""
-    if thread_num not in KNOWN:
+def floor_at(thread_num: int, clocks: str, work: Callable[[str, Mapping[str, Any]], dict[str, Any]]) -> Floor | None:
+    """Return the ruler at `thread_num` clients and `clocks`: measured once in a run, in a worker.
+
+    Null where that fails.
+    """
+    if (thread_num, clocks) not in KNOWN:
         try:
-            KNOWN[thread_num] = Floor(**work("ruler", {"thread_num": thread_num}))
+            KNOWN[thread_num, clocks] = Floor(**work("ruler", {"thread_num": thread_num}))
         except RowFailed:
             return None
-    return KNOWN[thread_num]
+    return KNOWN[thread_num, clocks]
 
 
 def ruler(job: Mapping[str, Any], say: Say) -> dict[str, Any]:

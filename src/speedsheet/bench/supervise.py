@@ -110,13 +110,12 @@ def _next(
 class Worker:
     """One process of `speedsheet.bench.worker`, from its start to its end; what it says goes into `messages`.
 
-    `stage` is what it does, `moved` when that last went on, on the monotonic clock; `answered` whether it has said
-    its last word.
+    `stage` is what it does, `moved` when it last told of it, on the monotonic clock: tasks tell only of what has gone
+    on. `answered` is whether it has said its last word.
     """
 
     def __init__(self, task: str, name: str, messages: queue.SimpleQueue[tuple[Worker, bytes]]) -> None:
         self.name, self.stage, self.moved, self.answered = name, "starting", time.monotonic(), False
-        self._last: tuple[Any, ...] = ()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
             [sys.executable, "-m", "speedsheet.bench.worker", task, str(os.getpid())],
@@ -158,9 +157,7 @@ class Worker:
             raise _rebuilt(message["error"])
         self.answered = "result" in message
         if "stage" in message:
-            news = message["stage"], message["done"]
-            self.moved = time.monotonic() if news != self._last else self.moved
-            self._last, self.stage = news, message["stage"]
+            self.stage, self.moved = message["stage"], time.monotonic()
         return message
 
     def signal(self, number: signal.Signals) -> None:

@@ -54,9 +54,10 @@ def main() -> int:
         kind = type(error).__name__
         reply({"error": {"kind": kind, "what": error.what, "where": error.where, "do": error.do}})
     except Exception as error:  # noqa: BLE001 - the row fails with it, and the parent goes on
-        traceback.print_exc()
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(last.filename).name}, line {last.lineno}"
         what = f"{type(error).__name__}: {error}"
-        reply({"error": {"kind": "RowFailed", "what": what, "where": "", "do": "see --debug, and report it"}})
+        reply({"error": {"kind": "RowFailed", "what": what, "where": where, "do": "report it"}})
     replies.flush()
     os._exit(0)  # engines' threads and destructors have nothing more to say
 

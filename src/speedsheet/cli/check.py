@@ -11,10 +11,13 @@ import click
 from speedsheet.cli.options import DEBUG, LANGUAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from speedsheet.published.row import PublishedSheet
     from speedsheet.sheets.words import Words
     from speedsheet.twin.checking import RowCheck, SheetCheck
 
-CHECK_SCHEMA = "speedsheet.check/1"
+CHECK_SCHEMA, LIST_SCHEMA = "speedsheet.check/1", "speedsheet.check.list/1"
 #: Cells of a line where nobody is looking.
 _FILE_WIDTH = 120
 
@@ -36,14 +39,15 @@ def verb(sheet: str | None, device_name: str | None, map_file: Path | None, word
     from speedsheet.cli.check_view import rendered, shipped_list
     from speedsheet.cli.check_words import CHECK_WORDS
     from speedsheet.host.places import cache_folder
-    from speedsheet.published.read import load
+    from speedsheet.published.read import load, shipped
     from speedsheet.twin import device as devices
     from speedsheet.twin.checking import check
 
     out = screen.output()
     width = out.width if out.terminal else _FILE_WIDTH
     if sheet is None:
-        out.write(shipped_list(width))
+        known = [load(name) for name in shipped()]
+        out.write(_listing(known) if as_json else shipped_list(known, CHECK_WORDS[words.lang], width))
         return 0
     found = load(sheet, map_file)
     name = device_name or found.device
@@ -55,6 +59,16 @@ def verb(sheet: str | None, device_name: str | None, map_file: Path | None, word
     else:
         out.write(rendered(checked, CHECK_WORDS[words.lang], width, ascii_only=out.ascii_only).plain + "\n")
     return 0
+
+
+def _listing(sheets: Sequence[PublishedSheet]) -> str:
+    """Return the sheets that ship as JSON text; what they do not say is null."""
+    rows = [
+        {"name": sheet.name, "publisher": sheet.said.get("publisher"), "rows": len(sheet.rows),
+         "title": sheet.said.get("title")}
+        for sheet in sheets
+    ]  # fmt: skip
+    return json.dumps({"schema": LIST_SCHEMA, "sheets": rows}, indent=2, allow_nan=False) + "\n"
 
 
 def _document(checked: SheetCheck) -> dict[str, Any]:

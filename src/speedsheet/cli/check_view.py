@@ -17,7 +17,7 @@ from speedsheet.sheets.wrapping import wrapped
 if TYPE_CHECKING:
     from speedsheet.cli.check_words import CheckWords
     from speedsheet.published.arithmetic import InFlight
-    from speedsheet.published.row import Figure
+    from speedsheet.published.row import Figure, PublishedSheet
     from speedsheet.twin.checking import RowCheck, SheetCheck
 
 _COLUMNS = ("line", "model", "precision", "batch", "latency", "throughput", "clients", "lost", "share", "verdict")
@@ -26,6 +26,8 @@ _TEXTS = frozenset({"model", "precision", "clients", "verdict"})
 _SPARED = ("line", "latency", "lost", "throughput", "share", "clients", "precision")
 _STYLES = {"consistent": "", "doubtful": "yellow", "impossible": "bold red"}
 _GAP, _INDENT = "  ", "    "
+#: So many lines that are no rows are named; scripts get all.
+_UNREAD = 10
 
 
 def rendered(checked: SheetCheck, words: CheckWords, width: int, *, ascii_only: bool = False) -> Text:
@@ -36,17 +38,15 @@ def rendered(checked: SheetCheck, words: CheckWords, width: int, *, ascii_only: 
     return Text(to_ascii(whole.plain)) if ascii_only else whole
 
 
-def shipped_list(width: int) -> str:
-    """Return the published sheets that come with speedsheet, one a line."""
-    from speedsheet.published.read import load, shipped
+def shipped_list(sheets: Sequence[PublishedSheet], words: CheckWords, width: int) -> str:
+    """Return published sheets, one a line."""
     from speedsheet.sheets.listing import aligned
 
-    sheets = [load(name) for name in shipped()]
     rows = [
         (sheet.name, sheet.said.get("publisher", ""), str(len(sheet.rows)), sheet.said.get("title", ""))
         for sheet in sheets
     ]
-    return aligned(("Sheet", "Publisher", "Rows", "Title"), rows, frozenset({2}), width)
+    return aligned(words.listed, rows, frozenset({2}), width)
 
 
 def _head(checked: SheetCheck, words: CheckWords, width: int) -> Iterator[Text]:
@@ -135,6 +135,10 @@ def _foot(checked: SheetCheck, words: CheckWords) -> Iterator[str]:
         yield words.derived
     if checked.device is None:
         yield words.no_device
-    for line, why in checked.sheet.unread[:10]:
-        yield words.unread.format(line=line, why=clean(why))
+    elif unlimited := sum(row.share is None for row in checked.rows):
+        yield words.unlimited.format(n=unlimited, device=clean(checked.device.title))
+    for line, why in checked.sheet.unread[:_UNREAD]:
+        yield words.unread.format(line=line, why=words.reasons.get(why, why))
+    if checked.sheet.unread[_UNREAD:]:
+        yield words.more_unread.format(n=len(checked.sheet.unread) - _UNREAD)
     yield words.legend

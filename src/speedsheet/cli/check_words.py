@@ -9,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class CheckWords:
-    """Every phrase that a check prints of its own; findings have a sentence by code, the figures follow it."""
+    """Every phrase that a check prints of its own; findings have a sentence by code, the figures follow it.
+
+    `reasons` are by what the reader of a sheet says of a line that is no row.
+    """
 
     lang: str
     label: str
@@ -23,7 +26,11 @@ class CheckWords:
     unknown: str
     legend: str
     no_device: str
+    unlimited: str
     unread: str
+    more_unread: str
+    reasons: Mapping[str, str]
+    listed: tuple[str, ...]
     findings: Mapping[str, str]
     comma: str
     aside: str
@@ -50,7 +57,12 @@ ENGLISH = CheckWords(
     "Of limit: share of the device's tightest limit (peak, DDR, host link; from its file, nothing fitted) that the "
     "row needs.",
     no_device="no device is named, so no limit is checked; give --device NAME",
+    unlimited="{n} rows are held to no limit of {device}, for want of a known model or its work, a throughput, or a "
+    "type that the device has",
     unread="line {line} is no row: {why}",
+    more_unread="{n} more lines are no rows",
+    reasons={},
+    listed=("Sheet", "Publisher", "Rows", "Title"),
     findings={},
     comma=", ",
     aside="{text} ({aside})",
@@ -74,7 +86,11 @@ CHINESE = CheckWords(
     legend="在途请求：吞吐量 x 延迟 / 批大小（利特尔法则）。未解释：客户端时间中不属于任何延迟的部分。"
     "占上限：该行所需占设备最紧上限（峰值、DDR、主机链路；仅取自设备文件，未经拟合）的比例。",
     no_device="未指明设备，因此未核对上限；请给出 --device NAME",
+    unlimited="{n} 行未与 {device} 的上限核对：缺少已知的模型或其计算量、吞吐量，或该器件支持的精度",
     unread="第 {line} 行不是数据行：{why}",
+    more_unread="另有 {n} 行不是数据行",
+    reasons={"names no model": "没有模型名", "has neither latency nor throughput": "既没有延迟，也没有吞吐量"},
+    listed=("性能表", "发布方", "行数", "标题"),
     findings={
         "p99_below_mean": "第 99 百分位低于平均值",
         "per_sample": "延迟是单个样本而非整批的延迟",

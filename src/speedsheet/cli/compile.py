@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,10 @@ from speedsheet.cli.options import COUNT, DEBUG, INPUT, LANGUAGE, PRECISION, SEE
 
 if TYPE_CHECKING:
     from speedsheet.sheets.words import Words
-    from speedsheet.twin.compile import Compilation, Wish
+    from speedsheet.twin.compile import Case
     from speedsheet.twin.device import DeviceSpec
     from speedsheet.twin.model import Model
+    from speedsheet.twin.types import Schedule
 
 SCHEMA = "speedsheet.compile/1"
 
@@ -82,26 +83,14 @@ def verb(words: Words, as_json: bool, **given: Any) -> None:
         out.write(text(case, COMPILE_WORDS[words.lang], out.line_width))
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A compilation, and of what for what it is."""
-
-    name: str
-    model: Model
-    device: DeviceSpec
-    schedule: str
-    wish: Wish
-    made: Compilation
-
-
 def compiled_case(
-    *, model_name: str, target: str, schedule: str, precision: str, batch: int | None, inputs: tuple[Any, ...],
+    *, model_name: str, target: str, schedule: Schedule, precision: str, batch: int | None, inputs: tuple[Any, ...],
     data: Path | None, samples: int | None, seed: int,
 ) -> Case:  # fmt: skip
     """Compile. Raises UsageError for the device, the model, its shapes or its data."""
     from speedsheet.core.errors import BadInput
     from speedsheet.host.places import cache_folder
-    from speedsheet.twin.compile import Wish, compiled
+    from speedsheet.twin.compile import Case, Wish, compiled
     from speedsheet.twin.device import load
     from speedsheet.twin.model import find
     from speedsheet.twin.plan import check_modelled

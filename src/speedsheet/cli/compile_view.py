@@ -14,7 +14,7 @@ from speedsheet.sheets.wrapping import wrapped
 from speedsheet.twin.types import PLACES
 
 if TYPE_CHECKING:
-    from speedsheet.cli.compile import Case
+    from speedsheet.twin.compile import Case
     from speedsheet.twin.quantised import Int8Error, Layer, OutputError
 
 #: So many of a long list are shown; scripts get all of it.

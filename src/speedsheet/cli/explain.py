@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from speedsheet.core.request import RowRequest
     from speedsheet.sheets.words import Words
 
-_CARD = "stcp920"
+_CARD, _NO_CARD = "stcp920", "none"
 _MOST = 20
 _STALL_S = 300.0
 
@@ -48,11 +48,14 @@ def verb(what: str, card: str, everything: bool, words: Words, as_json: bool, **
     from speedsheet.cli import screen
     from speedsheet.cli.view import view
     from speedsheet.core.request import Progress
-    from speedsheet.history.explanations import explained, keep
+    from speedsheet.history.explanations import EXPLANATION_SCHEMA, explained, keep
     from speedsheet.host.places import data_folder
     from speedsheet.sheets.as_explanation import rendered
+    from speedsheet.twin import device as devices
 
     record, request = _asked(what, given)
+    if card != _NO_CARD:
+        devices.load(card)  # refused before anything runs
     told, out = screen.errors(), screen.output()
     with view(told, quiet=as_json) as watching, TemporaryDirectory(prefix="speedsheet-") as folder:
 
@@ -68,7 +71,7 @@ def verb(what: str, card: str, everything: bool, words: Words, as_json: bool, **
     if record is not None:  # of the record as it is, not of one that was asked otherwise
         keep(data_folder() / "explanations", record.name, answer)
     if as_json:
-        out.write(json.dumps(asdict(answer), indent=1, allow_nan=False) + "\n")
+        out.write(json.dumps({"schema": EXPLANATION_SCHEMA, **asdict(answer)}, indent=1, allow_nan=False) + "\n")
     else:
         most = len(answer.steps) if everything else _MOST
         out.write(rendered(answer, words, out.line_width, most, ascii_only=out.ascii_only))
@@ -111,7 +114,7 @@ def _asked(what: str, given: Mapping[str, Any]) -> tuple[Path | None, RowRequest
 
 def _modelled(row: Measurement, card: str) -> tuple[str, Mapping[str, float]]:
     """Return the card's title and what each of its operators takes, by the graph's node; nothing where it cannot."""
-    if card == "none":
+    if card == _NO_CARD:
         return "", {}
     from speedsheet.twin.judging import beside
 

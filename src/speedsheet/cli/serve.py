@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from speedsheet.cli.options import COUNT, DEBUG, LANGUAGE
+from speedsheet.cli.options import DEBUG, LANGUAGE
 
 if TYPE_CHECKING:
     from speedsheet.sheets.words import Words
@@ -17,7 +17,9 @@ _PORT = 8920
 
 @click.command("serve")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Another one needs --token.")
-@click.option("--port", type=COUNT, default=_PORT, show_default=True, metavar="N", help="Where it listens.")
+@click.option(
+    "--port", type=click.IntRange(1, 65535), default=_PORT, show_default=True, metavar="N", help="Where it listens."
+)
 @click.option("--token", envvar="SPEEDSHEET_TOKEN", metavar="TEXT", help="What every request must bring.")
 @click.option("--data", type=click.Path(path_type=Path), metavar="DIR", help="The data folder; yours by default.")
 @click.option("--lang", "words", type=LANGUAGE, default="en", metavar="en|zh", help="Language that pages open in.")

@@ -15,6 +15,7 @@ from speedsheet.sheets.letters import BLANK, clean, to_ascii
 from speedsheet.sheets.wrapping import wrapped
 
 if TYPE_CHECKING:
+    from speedsheet.core.measurement import Finding
     from speedsheet.twin.ceilings import Flip
     from speedsheet.twin.claims import Judgement
     from speedsheet.twin.judging import Case
@@ -25,7 +26,7 @@ _COLUMNS = ("model", "precision", "batch_size", "thread_num", "published", "expe
 _NUMBERS = frozenset({"batch_size", "thread_num", "published", "expected", "band", "ceiling", "us", "share"})
 _GAP, _INDENT = "  ", "  "
 _STYLES = {"optimistic": "yellow", "impossible": "bold red"}
-_COSTLIEST, _BAR, _BESIDE_BAR = 10, 40, 26
+_COSTLIEST, _BAR, _BESIDE_BAR, _NAMES = 10, 40, 26, 5
 _LEAST_SHARE = 0.005
 #: Findings that stand with their row; the others hold for the whole table, and its head says them.
 _TOLD = frozenset({"unknown_operators", "unsaturated", "below_band"})
@@ -101,7 +102,8 @@ def curve(one: Judgement, case: Case, words: TwinWords, width: int, *, ascii_onl
     sizes = [max(cell_len(text) for text in column) for column in zip(heads, *rows, strict=True)]
     room = width - (2 if ascii_only else 0)
     said = f"{clean(claim.model)} · {claim.precision.upper()} · {words.headings['batch_size']} {claim.batch_size}"
-    lines = [Text(said, "bold"), *(Text(part, "yellow") for part in wrapped(NOT_VALIDATED.text, room))]
+    warning = words.findings.get(NOT_VALIDATED.code, NOT_VALIDATED.text)
+    lines = [Text(said, "bold"), *(Text(part, "yellow") for part in wrapped(warning, room))]
     lines += [Text(_INDENT + _joined(columns, cells, sizes)) for cells in (heads, *rows)]
     return _plain(lines, ascii_only=ascii_only)
 
@@ -112,8 +114,16 @@ def _time(value: float | None) -> str:
 
 def flip_text(flip: Flip, words: TwinWords) -> str:
     """Return an assumption in the language of the table."""
+    from speedsheet.twin.ceilings import written
+
     known = words.flips.get(flip.code)
-    return flip.text if known is None else known.format(value=flip.value)
+    return flip.text if known is None else known.format(value=written(flip.value))
+
+
+def _finding(finding: Finding, words: TwinWords) -> str:
+    """Return a finding in the language of the table, its figures behind it."""
+    known = words.findings.get(finding.code)
+    return clean(finding.text if known is None else words.aside.format(text=known, aside=finding.text))
 
 
 def _above(case: Case, words: TwinWords) -> Iterator[str]:
@@ -147,6 +157,9 @@ def _below(case: Case, words: TwinWords) -> Iterator[str]:
     if counted:
         told = words.comma.join(f"{n} {words.verdicts[name].lower()}" for name, n in counted.most_common())
         yield words.counts.format(n=sum(counted.values()), counts=told)
+    if case.unread:
+        rest = [words.rest.format(n=len(case.unread) - _NAMES)] if case.unread[_NAMES:] else []
+        yield words.unread.format(names=words.comma.join([*map(clean, case.unread[:_NAMES]), *rest]))
     yield words.expected
     if any(one.predicted for one in judged):
         yield words.alone
@@ -176,9 +189,7 @@ def _hangs_on(one: Judgement, words: TwinWords) -> str:
     if one.nearest:
         relation = words.relations.get(one.relation, one.relation)
         said.append(words.like.format(row=one.nearest, relation=relation))
-    said += [
-        finding.text for finding in one.findings if finding.code in {"unknown_operators", "unsaturated", "below_band"}
-    ]
+    said += [_finding(finding, words) for finding in one.findings if finding.code in _TOLD]
     return words.joint.join(said)
 
 

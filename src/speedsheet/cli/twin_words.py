@@ -6,12 +6,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from speedsheet.sheets.chinese import CHINESE as SHEET
+
 
 @dataclass(frozen=True, slots=True)
 class TwinWords:
     """Every phrase that the modelled card's tables print; texts in braces are filled in.
 
-    `flips` are by the code of an assumption; where a code is missing its own English sentence stands.
+    `flips` are by the code of an assumption, `findings` by theirs; where a code is missing its own English sentence
+    stands.
     """
 
     headings: Mapping[str, str]
@@ -19,6 +22,7 @@ class TwinWords:
     resources: Mapping[str, str]
     relations: Mapping[str, str]
     flips: Mapping[str, str]
+    findings: Mapping[str, str]
     title: str
     calibrated: str
     priors: str
@@ -31,6 +35,7 @@ class TwinWords:
     cards: str
     like: str
     counts: str
+    unread: str
     request: str
     costliest: str
     rest: str
@@ -44,6 +49,7 @@ class TwinWords:
     stated: str
     comma: str
     joint: str
+    aside: str
 
 
 ENGLISH = TwinWords(
@@ -60,6 +66,7 @@ ENGLISH = TwinWords(
     },
     relations={},
     flips={},
+    findings={},
     title="{device}, modelled: nothing here was measured",
     calibrated=(
         "calibrated on {rows} rows of {sheet}: mean error {loo} % for a row left out, {lmo} % for a model, {lfo} % for "
@@ -78,6 +85,7 @@ ENGLISH = TwinWords(
     cards="{n} cards",
     like="like {row}, {relation}",
     counts="{n} rows: {counts}",
+    unread="Not judged, for want of a known model, a throughput, a batch size or a type of the card: {names}",
     request="{model}, {precision}, batch {batch}: {us} us of one cluster for a request",
     costliest="The ten costliest operators",
     rest="{n} others",
@@ -91,6 +99,7 @@ ENGLISH = TwinWords(
     stated="{device} published",
     comma=", ",
     joint="; ",
+    aside="{text} ({aside})",
 )  # fmt: skip
 
 CHINESE = TwinWords(
@@ -109,15 +118,16 @@ CHINESE = TwinWords(
         "interpolated": "属已校准系列内插值", "unseen family": "所属系列未校准", "not calibrated": "未校准",
     },
     flips={
-        "fp32_inputs": "仅当每个样本至多 {value:.0f} 个 FP32 输入时成立",
-        "input_bytes": "或每个输入元素至多 {value:.3g} 字节",
-        "link_gb_per_s": "或主机链路达到 {value:.3g} GB/s",
-        "link_out_gb_per_s": "需要 {value:.3g} GB/s 的主机链路输出",
-        "ddr_gb_per_s": "需要 {value:.3g} GB/s 的 DDR 带宽",
-        "clock_ghz": "需要 {value:.3g} GHz 且所有乘法器满载",
-        "peak_percent": "需要峰值算力的 {value:.3g} %",
-        "band_samples_per_s": "高于 {value:.0f} 样本/秒即偏乐观",
+        "fp32_inputs": "仅当每个样本至多 {value} 个 FP32 输入时成立",
+        "input_bytes": "或每个输入元素至多 {value} 字节",
+        "link_gb_per_s": "或主机链路达到 {value} GB/s",
+        "link_out_gb_per_s": "需要 {value} GB/s 的主机链路输出",
+        "ddr_gb_per_s": "需要 {value} GB/s 的 DDR 带宽",
+        "clock_ghz": "需要 {value} GHz 且所有乘法器满载",
+        "peak_percent": "需要峰值算力的 {value} %",
+        "band_samples_per_s": "高于 {value} 样本/秒即偏乐观",
     },
+    findings=SHEET.findings,
     title="{device}，模型推算：以下均非实测",
     calibrated="以 {sheet} 的 {rows} 行校准：平均误差，留一行 {loo} %，留一模型 {lmo} %，留一系列 {lfo} %",
     priors="未校准：采用先验值，误差可达两倍",
@@ -130,6 +140,7 @@ CHINESE = TwinWords(
     cards="{n} 张卡",
     like="近似 {row}，{relation}",
     counts="{n} 行：{counts}",
+    unread="未判定（模型未知，或缺少吞吐量、批大小、该卡支持的精度）：{names}",
     request="{model}，{precision}，批大小 {batch}：一次请求占用一个簇 {us} 微秒",
     costliest="耗时最多的十个算子",
     rest="其余 {n} 个",
@@ -143,6 +154,7 @@ CHINESE = TwinWords(
     stated="{device} 公布",
     comma="，",
     joint="；",
+    aside="{text}（{aside}）",
 )  # fmt: skip
 
 TWIN_WORDS: Mapping[str, TwinWords] = {"en": ENGLISH, "zh": CHINESE}

@@ -18,6 +18,7 @@ from speedsheet.core.request import Progress
 from speedsheet.core.units import format_duration
 from speedsheet.sheets.as_terminal import summary
 from speedsheet.sheets.columns import model_name
+from speedsheet.sheets.digits import rounded
 from speedsheet.sheets.letters import BLANK, clean, to_ascii
 
 _REDRAWS_PER_S = 1  # the clients are being timed on the same cores
@@ -158,7 +159,7 @@ def _nearness(progress: Progress) -> list[str]:
     reached = progress.reached
     if reached is None:
         return []
-    half = BLANK if reached.half_width is None else f"{reached.half_width * 100:.2g} %"
+    half = BLANK if reached.half_width is None else f"{rounded(reached.half_width * 100, usual=2)} %"
     wanted = f"±{half} of {reached.quantity.replace('_', '.')}, to be ±{reached.target * 100:g} %"
     return [wanted, *([] if not reached.more_s else [f"about {_roughly(reached.more_s)} more"])]
 

@@ -16,6 +16,7 @@ import numpy as np
 from speedsheet.convert.graph.check import one_line, quoted
 from speedsheet.convert.graph.file import located
 from speedsheet.convert.graph.shapes import shape_text
+from speedsheet.convert.own.input_text import MAX_INPUT_BYTES
 from speedsheet.core.arrays import aligned_copy
 from speedsheet.core.errors import BadInput
 from speedsheet.core.workload import Arrays, InputSpec, Workload
@@ -36,8 +37,9 @@ def input_pool(workload: Workload, batch_size: int, batches: int, seed: int) -> 
 
     `workload.draw(seed, samples)` gives batched inputs samples first and the others at exactly their shape; where
     there are others, each request is drawn from a seed of its own, so that they differ too.
-    Raises BadInput where a model draws what it did not declare.
+    Raises BadInput where a model draws what it did not declare, or an input of a request is above 2 GiB.
     """
+    _check_bytes(workload, batch_size)
     if all(spec.batched for spec in workload.inputs):
         drawn = workload.draw(seed, batches * batch_size)
         rows = [slice(slot * batch_size, (slot + 1) * batch_size) for slot in range(batches)]
@@ -92,6 +94,7 @@ def read_data(path: Path | str, workload: Workload, batch_size: int, aside: str 
     `labels`, or as `aside` says, is passed over. Nothing in the file is executed, and nothing above 4 GiB is read.
     Raises BadInput for what does not fit.
     """
+    _check_bytes(workload, batch_size)
     file = Path(path)
     with located(file):
         stored = _read(file, {spec.name: spec for spec in workload.inputs}, aside)
@@ -138,14 +141,16 @@ def _classes(array: np.ndarray, name: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _member(stream: IO[bytes], name: str) -> np.ndarray:
-    with zipfile.ZipFile(stream) as archive:
-        members = {member.filename.removesuffix(".npy"): member for member in archive.infolist()[:_MAX_ARRAYS]}
-        if name not in members:
+def _check_bytes(workload: Workload, batch_size: int) -> None:
+    """Refuse what no memory should be asked for: a model file may declare any size, and a batch may be any number."""
+    for spec in workload.inputs:
+        shape = spec.at(batch_size)
+        if prod(shape) * np.dtype(spec.dtype).itemsize > MAX_INPUT_BYTES:
             raise BadInput(
-                f"holds no array {quoted(name)}", do=f"{did_you_mean(name, members)}; or give --labels FILE.npy"
+                f"input {quoted(spec.name)} of one request is {shape_text(shape)} {spec.dtype}, above 2 GiB",
+                where=workload.name,
+                do="give a smaller --batch, or a smaller shape: --input NAME=SHAPE:DTYPE",
             )
-        return _plain(lambda: archive.open(members[name]), members[name].file_size, name)
 
 
 def _drawn_feed(workload: Workload, request: Mapping[str, np.ndarray], batch_size: int) -> Arrays:
@@ -216,7 +221,7 @@ def _plain(
     opened: Callable[[], IO[bytes]],
     size_bytes: int,
     name: str,
-    check: Callable[[tuple[int, ...]], None] = lambda _shape: None,
+    check: Callable[[tuple[int, ...]], None],
 ) -> np.ndarray:
     """Believe neither the archive nor the header: what they declare is compared before any array is made."""
     with opened() as stream:
@@ -241,7 +246,10 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     }
     if version not in readers:
         raise BadInput(f"is of numpy's array format {version[0]}.{version[1]}, which is not read", do=_SAVE)
-    shape, _, dtype = readers[version](stream, max_header_size=_MAX_HEADER_BYTES)
+    try:
+        shape, _, dtype = readers[version](stream, max_header_size=_MAX_HEADER_BYTES)
+    except Exception as error:  # it is read as Python's own literals, which are refused in many ways
+        raise BadInput(f"an array's header is damaged: {one_line(error)}", do=_SAVE) from error
     return shape, dtype, stream.tell()
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -42,6 +43,8 @@ _X86 = frozenset({"x86_64", "AMD64", "i686"})
 #: Any of these adds int8 products in 32 bits.
 _WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _FOLDER = "onnxruntime"
+#: Products that read integers as they are, without a node that dequantises.
+_INTEGER = re.compile("QLinear|QGemm|Integer|DynamicQuantize")
 _INLINE_BYTES = 1024
 _ATTENTIONS = 2
 
@@ -56,7 +59,6 @@ class Quantised:
 
     artifact: Artifact
     tool: str
-    calibration_samples: int
     calibration_sha256: str
     float_layers: tuple[str, ...]
     sqnr_db: Mapping[str, float]
@@ -73,16 +75,16 @@ def quantise(artifact: Artifact, calibration: Sequence[Arrays], calibration_sha2
     folder = cache / f"int8-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
     if not (folder / RECORD).exists():
         wide = _folded(artifact)
+        if not products(wide):
+            raise RowFailed("the model has no product that int8 could run", do="leave --precision int8")
         narrow = quantised(wide, calibration, seven_bits=narrow_sums)
         with suppress(FileExistsError):
             publish(cache, lambda: folder.name, lambda whole: _fill(whole, wide, narrow, calibration[0]))
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     made = replace(artifact, folder=folder, graph_name=GRAPH, sha256=record["sha256"], size_bytes=record["size_bytes"])
-    samples = sum(len(next(iter(feed.values()))) for feed in calibration)
     return Quantised(
         artifact=replace(made, check=f"{artifact.check}; int8 from it by {tool}"),
         tool=tool,
-        calibration_samples=samples,
         calibration_sha256=calibration_sha256,
         float_layers=tuple(record["float_layers"]),
         sqnr_db=record["sqnr_db"],
@@ -133,6 +135,7 @@ def float_layers(model: onnx.ModelProto) -> list[str]:
         node.name or node.output[0]
         for node in model.graph.node
         if node.op_type in CONVOLUTIONS | PRODUCTS
+        and not _INTEGER.search(node.op_type)
         and not all(_reaches_quantiser(name, model, maker) for name in node.input[:2])
     ]
 

@@ -1,7 +1,7 @@
 """ONNX Runtime, by execution provider.
 
-Default rule: sequential execution, one intra-op thread for each core that a client can have to itself
-(cores / min(clients, cores)), no pinning. Clients are not queued: each runs in its own thread.
+Default rule: sequential execution, no pinning. Clients are not queued: each computes in its own thread, and all share
+the session's pool of further threads, one for each core that then is left (cores - min(clients, cores)).
 The timed call is `run_with_iobinding` on arrays bound once per request.
 """
 
@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from statistics import median
@@ -49,6 +48,7 @@ _LEVELS = {
     "layout": "ORT_ENABLE_LAYOUT",
     "all": "ORT_ENABLE_ALL",
 }
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 #: Operators that multiply int8, and whose names do not begin with QLinear, nor have Integer in them.
 _NARROW = frozenset({"QGemm", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 _IMAGE_RANK = 3
@@ -71,7 +71,9 @@ class OnnxRuntime:
         precisions = {
             name: ("fp32", "fp16", "int8") if name in _HALF else ("fp32", "int8") for name in reversed(providers)
         }
-        return EngineInfo(self.name, version("onnxruntime"), precisions, _CPU, "none on the CPU: arrays are shared")
+        # the wheel may be that of onnxruntime-gpu, or another that brings the same module
+        version = onnxruntime.__version__
+        return EngineInfo(self.name, version, precisions, _CPU, "none on the CPU: arrays are shared")
 
     def load(self, artifact: Artifact, setup: Setup, mark: Callable[[], None]) -> OnnxRuntimeSession:
         """Open a session; ONNX Runtime reads and compiles in one step, which is counted as compiling."""
@@ -169,9 +171,9 @@ class _Bound:
 
 
 def _default_settings(setup: Setup) -> dict[str, str]:
-    alone = max(1, setup.cores // min(setup.thread_num, setup.cores))
+    left = setup.cores - min(setup.thread_num, setup.cores)
     return {
-        "intra_op_num_threads": str(alone),
+        "intra_op_num_threads": str(1 + left),  # the client's own thread is counted
         "inter_op_num_threads": "1",
         "execution_mode": "sequential",
         "graph_optimization_level": "all",
@@ -197,7 +199,7 @@ def _options(settings: Mapping[str, str], setup: Setup) -> tuple[Any, dict[str, 
                 case "optimized_model_filepath":
                     options.optimized_model_filepath = value
                 case "enable_cpu_mem_arena" | "enable_mem_pattern" | "enable_mem_reuse":
-                    setattr(options, key, value.lower() in {"1", "true", "yes"})
+                    setattr(options, key, _switch(key, value))
                 case _ if "." in key:
                     options.add_session_config_entry(key, value)
                 case _ if setup.device == _CPU:
@@ -208,6 +210,12 @@ def _options(settings: Mapping[str, str], setup: Setup) -> tuple[Any, dict[str, 
                 case _:
                     provider_options[key] = value
     return options, provider_options
+
+
+def _switch(key: str, value: str) -> bool:
+    if value.lower() not in _SWITCHES:
+        raise BadInput(f"{key}={value} is neither on nor off", do=f"use {', '.join(_SWITCHES)}")
+    return _SWITCHES[value.lower()]
 
 
 def _level(name: str) -> Any:
@@ -266,6 +274,8 @@ def _node_macs(op: str, inputs: list[list[int]], output: list[int]) -> int:
         return conv_macs(weights[0], output) if weights else 0
     if op in PRODUCTS:
         return product_macs(inputs[0], output)
+    if op == "Attention" and len(inputs) > 1 and len(inputs[1]) == len(inputs[0]):  # ONNX's own: QK' and PV
+        return inputs[1][-2] * (prod(inputs[0]) + prod(output))
     if op in {"Attention", "QAttention"}:  # (batch, sequence, hidden) x (hidden, 3 hidden), then QK' and PV
         batch, sequence, hidden = inputs[0]
         return batch * sequence * hidden * (3 * hidden + 2 * sequence)

@@ -166,6 +166,8 @@ def _node_macs(layer: str, node: Any) -> int:
         return matmul_macs(shapes[0], output)
     if layer == "MatMul":
         return product_macs(shapes[0], output)
+    if layer in {"RNNSeq", "RNNCell"}:  # ..., both widths' weights of all gates and directions, bias
+        return prod(shapes[0][:-1]) * (prod(shapes[-3]) + prod(shapes[-2]))
     return 0
 
 

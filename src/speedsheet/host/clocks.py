@@ -67,9 +67,7 @@ def lock(khz: int, root: Path, kept: Path) -> str:
     wanted = _locking(khz, root)
     with endings.wait():
         before = cpufreq.present(root, wanted)
-        record, found = _Before.of(root, before), load(kept)
-        earlier = found if found and found.boot_id == record.boot_id else None
-        _keep(kept, record.under(earlier))
+        earlier = _remember(kept, _Before.of(root, before))
         try:
             cpufreq.put(root, wanted)
             return _still(root)
@@ -85,9 +83,7 @@ def lock_cards(mhz: int, root: Path, kept: Path, library: Any | None = None) -> 
     if not cards:
         raise ClocksRefused("no graphics card shows its clocks", do="install nvidia-ml-py and the driver of the card")
     with endings.wait():
-        record, found = _Before.of(root, {}, tuple(card.index for card in cards)), load(kept)
-        earlier = found if found and found.boot_id == record.boot_id else None
-        _keep(kept, record.under(earlier))
+        earlier = _remember(kept, _Before.of(root, {}, tuple(card.index for card in cards)))
         try:
             for card in cards:
                 nvml.lock(card, mhz, library)
@@ -163,19 +159,17 @@ def load(kept: Path) -> _Before | None:
 def _changed(wanted: Settings, root: Path, kept: Path | None) -> Iterator[str]:
     """Write what is wanted and put back what was there; signals wait while files are written."""
     before = cpufreq.present(root, wanted)
-    mine = kept if kept is not None and not kept.exists() else None
     with endings.wait() as signals:
+        earlier = _remember(kept, _Before.of(root, before)) if kept else None
         try:
-            if mine:
-                _keep(mine, _Before.of(root, before))
             cpufreq.put(root, wanted)
             state = _still(root)
             with signals.let():
                 yield state
         finally:
             _put_back(root, before)
-            if mine:
-                mine.unlink(missing_ok=True)
+            if kept:
+                _forget(kept, earlier)
 
 
 def _locking(khz: int, root: Path) -> Settings:
@@ -243,6 +237,14 @@ def _refusal(root: Path, found: tuple[Policy, ...]) -> str | None:
 
 def _boot_id(root: Path) -> str:
     return text(root / "proc/sys/kernel/random/boot_id")
+
+
+def _remember(kept: Path, now: _Before) -> _Before | None:
+    """Write what stands before a change, and return what an earlier change since the machine started had found."""
+    found = load(kept)
+    earlier = found if found and found.boot_id == now.boot_id else None
+    _keep(kept, now.under(earlier))
+    return earlier
 
 
 def _keep(kept: Path, before: _Before) -> None:

@@ -69,22 +69,22 @@ class Watch:
     _checked_ns: int = 0
     _check_at_ns: int = 0
     _looks: int = 0
+    _came: int = 0
     _shown: float = 0.0
 
     def over(self, now_ns: int) -> bool:
         """Look at the run as it stands; return whether it is over."""
         counts = tuple(log.count() for log in self.logs)
         self._began_ns = self._began_ns or now_ns
-        if not self.cuts:
-            if min(counts) >= self.plan.warmup_requests:
-                open_ns = max(log.end(self.plan.warmup_requests - 1) for log in self.logs)
-                self.cuts.append(Cut(open_ns, counts, self.host.read()))
-            return False
-        if self._due(now_ns, counts):
-            self._cut(now_ns, counts)
-        if self._ended(now_ns, counts):
-            self._close(now_ns, counts)
-            return True
+        if self.cuts:
+            if self._due(now_ns, counts):
+                self._cut(now_ns, counts)
+            if self._ended(now_ns, counts):
+                self._close(now_ns, counts)
+                return True
+        elif min(counts) >= self.plan.warmup_requests:
+            open_ns = max(log.end(self.plan.warmup_requests - 1) for log in self.logs)
+            self.cuts.append(Cut(open_ns, counts, self.host.read()))
         self._looks += 1
         if self._looks % _TELL_EVERY == 0:
             self._told(now_ns, counts)
@@ -204,7 +204,18 @@ class Watch:
         self.cuts.append(Cut(now_ns, counts, self.host.read()))
 
     def _told(self, now_ns: int, counts: Sequence[int]) -> None:
-        """Tell how far the run has come, never less than was told before."""
+        """Tell how far the run has come, never less than was told before; nothing where no client came further.
+
+        Who hears nothing for long takes the run to hang. One client may hang alone: what others complete counts no
+        further than one request ahead of it.
+        """
+        came = sum(min(count, min(counts) + 1) for count in counts)
+        if came == self._came:
+            return
+        self._came = came
+        if not self.cuts:
+            self.tell(0.0, self.plan.window_s, None)
+            return
         passed_s, served = self._clean(now_ns, counts)
         done = max(_done(self.plan, served, passed_s, self._enough), 0.0)
         left_s = passed_s * (1 - done) / done if done > 0 else self.plan.window_s

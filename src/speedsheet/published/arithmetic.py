@@ -7,18 +7,22 @@ figures of a row tell how many requests were in flight, whether or not it is sta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding
 from speedsheet.published.row import Figure, PublishedRow
 
+#: What of a row it is compared by.
+_Trait = Callable[[PublishedRow], Hashable]
 #: A loop may spend so much of its time outside requests before its row is doubtful.
 LOST_SHARE = 0.05
 #: And the clients may seem so many more than stated, beyond rounding, before the row contradicts itself.
 _EXCESS_SHARE = 0.01
 #: Figures of fewer digits are equal by rounding alone.
 _TELLING_DIGITS = 3
+#: Rounding to coarser shares of a figure hides the time that measured latencies leave.
+_FINE_SHARE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +67,21 @@ def in_flight(row: PublishedRow) -> InFlight | None:
 def latency_is_derived(rows: Sequence[PublishedRow]) -> bool:
     """Whether rounding alone separates every row from Little's law: then latency was computed from throughput.
 
-    Measured latencies leave some of the clients' time unexplained; five rows that leave none do so by construction.
+    Measured latencies leave some of the clients' time unexplained; five rows that leave none do so by construction,
+    where they are printed finely enough to show it.
     """
     implied = [found for row in rows if (found := in_flight(row)) and found.stated]
+    fine = [found for found in implied if found.high - found.low <= 2 * _FINE_SHARE * found.value]
     least = 5
-    return len(implied) >= least and all(found.exact for found in implied)
+    return len(fine) >= least and all(found.exact for found in implied)
 
 
 def contradictions(rows: Sequence[PublishedRow]) -> list[tuple[Finding, ...]]:
     """Return for each row what its own figures, and those of the other rows, say against it."""
     usual = _usual_clients(rows)
+    same, equal = _firsts(rows, _at_batch, _figures), _firsts(rows, _at_rate, _batch)
     return [
-        (*_own(row), *_unusual(row, usual), *_against(row, [other for other in rows if other is not row]))
-        for row in rows
+        (*_own(row), *_unusual(row, usual), *_against(row, same[_at_batch(row)], equal[_at_rate(row)])) for row in rows
     ]
 
 
@@ -128,28 +134,49 @@ def _unusual(row: PublishedRow, usual: tuple[int, int] | None) -> tuple[Finding,
     return (Finding("unstated_concurrency", text),)
 
 
-def _against(row: PublishedRow, others: Sequence[PublishedRow]) -> tuple[Finding, ...]:
-    found = []
-    for other in others:
-        same = (other.model, other.precision, other.thread_num) == (row.model, row.precision, row.thread_num)
-        if not same:
-            continue
-        if other.batch_size == row.batch_size and _figures(other) != _figures(row):
-            found.append(Finding("said_twice", f"line {other.line} says other figures of the same row"))
-        elif other.batch_size != row.batch_size and _telling_equal(row, other):
-            text = (
-                f"the same throughput at batch {other.batch_size}: batches change nothing here, or it was not measured"
-            )
-            found.append(Finding("batch_without_effect", text))
-    return tuple(found)
+def _firsts(
+    rows: Sequence[PublishedRow], key: _Trait, value: _Trait
+) -> Mapping[Hashable, Mapping[Hashable, PublishedRow]]:
+    """Return for each key the first row of each value, by which a row finds one that differs without meeting all."""
+    found: dict[Hashable, dict[Hashable, PublishedRow]] = {}
+    for row in rows:
+        found.setdefault(key(row), {}).setdefault(value(row), row)
+    return found
 
 
-def _figures(row: PublishedRow) -> tuple[Figure | None, ...]:
+def _against(
+    row: PublishedRow, same: Mapping[Hashable, PublishedRow], equal: Mapping[Hashable, PublishedRow]
+) -> Iterator[Finding]:
+    """Say which is the first row of other figures at the same batch size, and of the same throughput at another."""
+    other = _first_but(_figures(row), same)
+    if other is not None:
+        yield Finding("said_twice", f"line {other.line} says other figures of the same row")
+    other = _first_but(_batch(row), equal)
+    if other is not None and _telling(row.throughput_samples_per_s):
+        text = f"the same throughput at batch {other.batch_size}: batches change nothing here, or it was not measured"
+        yield Finding("batch_without_effect", text)
+
+
+def _first_but(mine: Hashable, firsts: Mapping[Hashable, PublishedRow]) -> PublishedRow | None:
+    return next((row for value, row in firsts.items() if value != mine), None)
+
+
+def _at_batch(row: PublishedRow) -> Hashable:
+    return row.model, row.precision, row.thread_num, row.batch_size
+
+
+def _at_rate(row: PublishedRow) -> Hashable:
+    rate = row.throughput_samples_per_s
+    return row.model, row.precision, row.thread_num, rate and rate.value
+
+
+def _figures(row: PublishedRow) -> Hashable:
     return row.latency_ms, row.throughput_samples_per_s
 
 
-def _telling_equal(one: PublishedRow, other: PublishedRow) -> bool:
-    a, b = one.throughput_samples_per_s, other.throughput_samples_per_s
-    return (
-        a is not None and b is not None and a.value == b.value and a.value >= 10 ** (_TELLING_DIGITS - 1) * a.rounding
-    )
+def _batch(row: PublishedRow) -> Hashable:
+    return row.batch_size
+
+
+def _telling(rate: Figure | None) -> bool:
+    return rate is not None and rate.value >= 10 ** (_TELLING_DIGITS - 1) * rate.rounding

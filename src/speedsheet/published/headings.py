@@ -32,13 +32,21 @@ _WORDS: Mapping[str, str] = {
         ),
         "throughput_samples_per_s",
     ),
-    **dict.fromkeys(("gmac", "gmacs", "macs"), "gmac_per_sample"),
-    **dict.fromkeys(("gops", "gflop", "gflops", "ops"), "gop_per_sample"),
     **dict.fromkeys(("params", "parameters", "参数量"), "params_millions"),
 }
-_TIME = {"s": 1e3, "sec": 1e3, "秒": 1e3, "ms": 1.0, "msec": 1.0, "毫秒": 1.0, "us": 1e-3, "usec": 1e-3, "微秒": 1e-3}
+_TIME: Mapping[str, float] = {
+    **dict.fromkeys(("s", "sec", "seconds", "秒"), 1e3),
+    **dict.fromkeys(("ms", "msec", "milliseconds", "毫秒"), 1.0),
+    **dict.fromkeys(("us", "usec", "microseconds", "微秒"), 1e-3),
+}
 _RATE = {"": 1.0, "k": 1e3, "m": 1e6}
-_RATE_WORDS = "samples|images|inferences|frames|queries|样本"
+_RATE_WORDS = "samples|images|imgs?|inferences|frames|queries|样本|张|帧"
+#: GMAC in one of what work is counted in. Single ones have no place here: whoever counts those says in what.
+_WORK: Mapping[str, float] = {
+    f"{prefix}{word}": scale * macs
+    for prefix, scale in (("g", 1.0), ("m", 1e-3))
+    for word, macs in (("mac", 1.0), ("macs", 1.0), ("ops", 0.5), ("flop", 0.5), ("flops", 0.5))
+}
 
 
 def field_of(heading: str) -> tuple[str, float] | None:
@@ -50,13 +58,16 @@ def field_of(heading: str) -> tuple[str, float] | None:
     ('throughput_samples_per_s', 1.0)
     >>> field_of("avg_latency_us")
     ('latency_ms', 0.001)
+    >>> field_of("MACs (G)")
+    ('gmac_per_sample', 1.0)
     """
     name, unit = _parted(heading)
+    work = _WORK.get(name, _WORK.get(unit + name))
+    if work is not None:
+        return "gmac_per_sample", work
     field = _WORDS.get(name)
     if field is None:
         return None
-    if field == "gop_per_sample":
-        return "gmac_per_sample", 0.5
     if field in {"latency_ms", "p99_ms"}:
         factor = _TIME.get(unit, None if unit else 1.0)
     elif field == "throughput_samples_per_s":
@@ -78,11 +89,12 @@ def _parted(heading: str) -> tuple[str, str]:
     words = [word for word in words if word]
     if unit in {"thread_num", "threads"}:
         unit = ""
-    if not unit and len(words) > 1 and (words[-1] in _TIME or words[-1] in {"m", "k", "b"}):
+    if not unit and len(words) > 1 and (words[-1] in _TIME or words[-1] in {"g", "m", "k", "b"}):
         unit = words.pop()
     return "".join(words), unit
 
 
 def _rate(unit: str) -> float | None:
-    match = re.fullmatch(rf"([km]?)\s*({_RATE_WORDS})?\s*(/|per|每)?\s*(s|sec|second|秒)?", unit.replace("_", " "))
+    each = rf"[fiq]ps|({_RATE_WORDS})?\s*((/|per|每)\s*(s|sec|second|秒))?"
+    match = re.fullmatch(rf"([km]?)\s*({each})", unit.replace("_", " "))
     return _RATE[match[1]] if match else None

@@ -213,6 +213,7 @@ _WORD_OF = {
     "latency_ms": "latency",
     "p99_ms": "p99",
     "throughput_samples_per_s": "throughput",
+    "gmac_per_sample": "macs",
     "params_millions": "params",
 }
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 
 MAX_CELL_CHARS, MAX_ROWS, MAX_COLUMNS = 1000, 20_000, 200
+#: Of all tables in HTML together, where one cell may stand in millions of places.
+MAX_CELLS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,10 @@ def _unmarked(cell: str) -> str:
     return re.sub(r"\\(.)", r"\1", re.sub(r"(\*\*|__|`)", "", cell)).strip()
 
 
+#: What stands in a cell for a tag.
+_MARKS = {"br": " ", "sup": "^"}
+
+
 def _html(text: str) -> list[_Lines]:
     parser = _Cells()
     parser.feed(text)
@@ -83,21 +89,28 @@ def _html(text: str) -> list[_Lines]:
 
 
 class _Cells(HTMLParser):
-    """Collects the text of cells; a cell that spans columns or rows stands in each of them."""
+    """Collects the text of cells; a cell that spans columns or rows stands in each of them.
+
+    What is raised above a line is marked with ``^``: a footnote's number is no digit of the figure before it.
+    """
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
         self.tables: list[_Lines] = []
+        self._open: list[_Lines] = []
         self._row: list[str] | None = None
         self._cell: list[str] | None = None
         self._spans: dict[int, tuple[int, str]] = {}
         self._span = (1, 1)
+        self._room = MAX_CELLS
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "table":
-            self.tables.append([])
+            self._end_row()  # of a table around this one
             self._spans = {}
-        elif tag == "tr" and self.tables:
+            self._open.append([])
+            self.tables.append(self._open[-1])
+        elif tag == "tr" and self._open:
             self._end_row()
             self._row = []
         elif tag in {"td", "th"} and self._row is not None:
@@ -105,14 +118,17 @@ class _Cells(HTMLParser):
             self._cell = []
             given = dict(attrs)
             self._span = _count(given.get("colspan"), MAX_COLUMNS), _count(given.get("rowspan"), MAX_ROWS)
-        elif tag == "br" and self._cell is not None:
-            self._cell.append(" ")
+        elif tag in _MARKS and self._cell is not None:
+            self._cell.append(_MARKS[tag])
 
     def handle_endtag(self, tag: str) -> None:
         if tag in {"td", "th"}:
             self._end_cell()
         elif tag in {"tr", "table"}:
             self._end_row()
+        if tag == "table":
+            self._spans = {}
+            del self._open[-1:]
 
     def handle_data(self, data: str) -> None:
         if self._cell is not None:
@@ -133,8 +149,11 @@ class _Cells(HTMLParser):
         self._end_cell()
         if self._row is not None:
             self._carry()
-            if self._row and self.tables:
-                self.tables[-1].append((self.getpos()[0], self._row))
+            self._room -= len(self._row)
+            if self._room < 0:
+                raise ValueError(f"its tables are larger than {MAX_CELLS} cells")
+            if self._row:
+                self._open[-1].append((self.getpos()[0], self._row))
         self._row = None
 
     def _carry(self) -> None:

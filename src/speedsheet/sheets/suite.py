@@ -87,7 +87,7 @@ def parse(text: str, *, where: str, folder: Path) -> Suite:
     """Return the suite that a TOML text describes; relative paths in it are taken from `folder`."""
     try:
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and numbers that are too long
         raise UsageError(f"is not TOML: {error}", where=where, do="mend that line") from error
     _known(content, {"suite", "document", "row"}, where)
     head, rows, above = content.get("suite", {}), content.get("row", []), content.get("document", {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,18 +49,23 @@ def _errors(name: str, bound: Floats, groups: Sequence[str], observed: Floats, r
         same = [gaps[other] for other in inside if groups[other] == groups[place]]
         return float(np.mean(same or [gaps[other] for other in inside]))
 
-    def crossed(split: Callable[[FitRow], object] | None) -> Floats:
+    def crossed(split: Callable[[FitRow], object]) -> Floats | None:
+        """Return the errors of rows left out; None where that leaves none to predict from."""
         errors = np.zeros(len(rows))
         for place, row in enumerate(rows):
-            inside = [n for n, other in enumerate(rows) if split is None or split(other) != split(row)]
+            inside = [n for n, other in enumerate(rows) if split(other) != split(row)]
+            if not inside:
+                return None
             errors[place] = predicted(inside, place) - gaps[place]
         return errors
 
-    found: Mapping[str, Floats] = {split: crossed(by) for split, by in SPLITS.items()}
+    found = {split: crossed(by) for split, by in SPLITS.items()}
+    within = np.array([predicted(range(len(rows)), place) for place in range(len(rows))]) - gaps
+    mean = {split: None if errors is None else mean_error(errors) for split, errors in found.items()}
+    alone = found["leave_one_out"]
     return Errors(
-        name, len(set(groups)), mean_error(crossed(None)), mean_error(found["leave_one_out"]),
-        worst_error(found["leave_one_out"]), mean_error(found["leave_model_out"]),
-        mean_error(found["leave_family_out"]),
+        name, len(set(groups)), mean_error(within), mean["leave_one_out"],
+        None if alone is None else worst_error(alone), mean["leave_model_out"], mean["leave_family_out"],
     )  # fmt: skip
 
 

@@ -63,10 +63,11 @@ class Ceiling:
         return {bound.resource: bound.throughput for bound in self.bounds}
 
 
-def ceiling(piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision: str, cards: int = 1) -> Ceiling:
+def ceiling(piece: Workpiece, device: DeviceSpec, *, batch_size: int | None, precision: str, cards: int = 1) -> Ceiling:
     """Return what the device cannot exceed on a model. Raises UsageError for a type that it does not have.
 
     Where the clock is not set, arrays are taken at the highest that can be: a published clock is often not stated.
+    Where nobody states the batch size, among how many samples weights are shared is not known, and they bound nothing.
     """
     peak = device.peak_macs_per_s(precision)
     if peak is None:
@@ -75,9 +76,9 @@ def ceiling(piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision:
     highest = peak if device.set_clock_hz else peak * _overclock(device)
     found = [_bound(PEAK, highest, highest, piece.macs / piece.samples)]
     weights = max(piece.weight_elements * WIDTHS[precision] - _kept_bytes(device), 0.0)
-    requests = max(batch_size / piece.samples, 1.0) * piece.samples
+    shared = inf if batch_size is None else max(batch_size, piece.samples)
     for resource, quantity, per_sample in (
-        (MEMORY, "ddr_bandwidth", weights / requests),
+        (MEMORY, "ddr_bandwidth", weights / shared),
         (LINK_IN, "link_in", piece.input_bytes / piece.samples),
         (LINK_OUT, "link_out", piece.output_bytes / piece.samples),
     ):
@@ -87,6 +88,11 @@ def ceiling(piece: Workpiece, device: DeviceSpec, *, batch_size: int, precision:
     bounds = tuple(Bound(bound.resource, bound.throughput * cards, bound.widest * cards) for bound in found)
     least = min(bounds, key=lambda bound: bound.throughput)
     return Ceiling(least.throughput, least.resource, bounds)
+
+
+def written(value: float) -> str:
+    """Write a figure to three digits, and all that stand before the point: ``3.76``, ``158``, ``1065``."""
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"  # noqa: PLR2004  what rounds to four digits
 
 
 def above(published: float, at: float) -> bool:
@@ -101,7 +107,7 @@ def narrower(piece: Workpiece, precision: str, resource: str) -> float:
 
 
 def flips(
-    piece: Workpiece, device: DeviceSpec, published: float, *, batch_size: int, precision: str, cards: int = 1
+    piece: Workpiece, device: DeviceSpec, published: float, *, batch_size: int | None, precision: str, cards: int = 1
 ) -> tuple[Flip, ...]:
     """Return what each resource must be for a figure to hold, the tightest first."""
     limit = ceiling(piece, device, batch_size=batch_size, precision=precision)
@@ -116,15 +122,15 @@ def _flips(bound: Bound, piece: Workpiece, device: DeviceSpec, published: float,
         return _link_flips(piece, device, published, margin)
     if bound.resource == MEMORY:
         needed = device["ddr_bandwidth"] / margin / 1e9
-        return [Flip("ddr_gb_per_s", needed, f"needs {needed:.3g} GB/s of DDR", margin)]
+        return [Flip("ddr_gb_per_s", needed, f"needs {written(needed)} GB/s of DDR", margin)]
     if bound.resource == LINK_OUT:
         needed = device["link_out"] / margin / 1e9
-        return [Flip("link_out_gb_per_s", needed, f"needs {needed:.3g} GB/s of host link for outputs", margin)]
+        return [Flip("link_out_gb_per_s", needed, f"needs {written(needed)} GB/s of host link for outputs", margin)]
     share = published * piece.macs / piece.samples / (device.peak_macs_per_s(precision) or inf)
     if device.get("clock") is None:
-        return [Flip("peak_percent", share * 100, f"needs {share * 100:.3g} % of the peak", margin)]
+        return [Flip("peak_percent", share * 100, f"needs {written(share * 100)} % of the peak", margin)]
     clock = share * device.clock_hz / 1e9
-    return [Flip("clock_ghz", clock, f"needs {clock:.3g} GHz with every multiplier busy", margin)]
+    return [Flip("clock_ghz", clock, f"needs {written(clock)} GHz with every multiplier busy", margin)]
 
 
 def _link_flips(piece: Workpiece, device: DeviceSpec, published: float, margin: float) -> list[Flip]:
@@ -137,8 +143,8 @@ def _link_flips(piece: Workpiece, device: DeviceSpec, published: float, margin: 
     rate = published * piece.input_bytes / piece.samples / 1e9
     return [
         Flip("fp32_inputs", fp32, said, margin),
-        Flip("input_bytes", wide, f"or with inputs of at most {wide:.3g} bytes an element", margin),
-        Flip("link_gb_per_s", rate, f"or with {rate:.3g} GB/s of host link", margin),
+        Flip("input_bytes", wide, f"or with inputs of at most {written(wide)} bytes an element", margin),
+        Flip("link_gb_per_s", rate, f"or with {written(rate)} GB/s of host link", margin),
     ]
 
 

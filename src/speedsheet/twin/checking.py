@@ -14,7 +14,7 @@ from typing import Literal
 from speedsheet.core.measurement import Finding
 from speedsheet.published.arithmetic import InFlight, contradictions, in_flight, latency_is_derived
 from speedsheet.published.row import PublishedRow, PublishedSheet
-from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower
+from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower, written
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.pieces import row_piece
 
@@ -77,9 +77,8 @@ def _row(row: PublishedRow, said: Sequence[Finding], device: DeviceSpec | None, 
     precision = (row.precision or "").lower()
     if device is None or piece is None or figure is None or precision not in device.precisions:
         return RowCheck(row, implied, None, "", (), tuple(said))
-    batch_size = row.batch_size or 1
-    limit = ceiling(piece, device, batch_size=batch_size, precision=precision)
-    told = flips(piece, device, figure.low, batch_size=batch_size, precision=precision)
+    limit = ceiling(piece, device, batch_size=row.batch_size, precision=precision)
+    told = flips(piece, device, figure.low, batch_size=row.batch_size, precision=precision)
     impossible = any(
         above(figure.low, bound.widest * narrower(piece, precision, bound.resource)) for bound in limit.bounds
     )
@@ -91,7 +90,7 @@ def _row(row: PublishedRow, said: Sequence[Finding], device: DeviceSpec | None, 
 
 def _limits(limit: Ceiling, share: float, *, impossible: bool) -> tuple[Finding, ...]:
     """Say how near to a limit of the device a row is."""
-    needs = f"needs {share * 100:.3g} % of the device's {_NAMES[limit.binding]}"
+    needs = f"needs {written(share * 100)} % of the device's {_NAMES[limit.binding]}"
     if impossible:
         return (Finding("above_every_limit", f"{needs}, more than any source states"),)
     return (Finding("near_limit", f"{needs}"),) if share >= _NEARLY else ()

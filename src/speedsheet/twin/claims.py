@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from speedsheet.core.measurement import Finding
 from speedsheet.twin.calibration import WIDEST, Calibration
-from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower
+from speedsheet.twin.ceilings import Ceiling, Flip, above, ceiling, flips, narrower, written
 from speedsheet.twin.cost import cost, shares
 from speedsheet.twin.device import DeviceSpec
 from speedsheet.twin.families import family, nearest, relation
@@ -97,8 +97,8 @@ def judge(claim: Claim, device: DeviceSpec, calibration: Calibration | None, set
         predicted, spent, binding = _expected(claim, device, calibration, setting, kind)
         found = _findings(claim, calibration, setting, kind, spent, binding)
         if predicted and claim.published is not None and claim.published * WIDEST < predicted.throughput:
-            share = predicted.throughput / claim.published
-            text = f"{share:.2g} x slower than expected: software leaves the card idle, or does other work; profile it"
+            slower = written(float(f"{predicted.throughput / claim.published:.2g}"))
+            text = f"{slower} x slower than expected: software leaves the card idle, or does other work; profile it"
             found.append(Finding("below_band", text))
     figure = claim.published or (predicted.throughput if predicted else limit.throughput)
     told = flips(
@@ -160,7 +160,7 @@ def _beyond(predicted: Predicted | None, figure: float) -> tuple[Flip, ...]:
     """Where the band ends, a figure becomes optimistic whatever else holds."""
     if predicted is None:
         return ()
-    text = f"optimistic above {_figure(predicted.high)} samples/s"
+    text = f"optimistic above {written(predicted.high)} samples/s"
     return (Flip("band_samples_per_s", predicted.high, text, predicted.high / figure),)
 
 
@@ -186,8 +186,3 @@ def _findings(
         do = "give more threads" if setting.extrapolate else "give more threads, or --extrapolate"
         found.append(Finding("unsaturated", f"{text}; {do}"))
     return found
-
-
-def _figure(value: float) -> str:
-    """Write a rate with no more digits than a band has."""
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"  # noqa: PLR2004  four digits

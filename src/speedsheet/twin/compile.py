@@ -63,6 +63,18 @@ class Wish:
     seed: int = 920
 
 
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A compilation, and of what for what it is; `name` is the model's as it was given."""
+
+    name: str
+    model: Model
+    device: DeviceSpec
+    schedule: Schedule
+    wish: Wish
+    made: Compilation
+
+
 def compiled(model: Model, device: DeviceSpec, wish: Wish, folder: Path | None) -> Compilation:
     """Return what compiling would do; `folder` holds the weights that the graph points to, null where INT8 is none.
 

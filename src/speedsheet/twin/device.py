@@ -27,6 +27,8 @@ from speedsheet.core.errors import UnknownName, UsageError
 from speedsheet.plugins import did_you_mean
 
 MAX_BYTES = 1 << 20
+#: No fact of a card is a larger number, in any unit.
+_MOST = 1e18
 _RATE = {"bytes_per_s": 1.0, "mb_per_s": 1e6, "gb_per_s": 1e9, "tb_per_s": 1e12, "gib_per_s": float(1 << 30)}
 _SIZE = {"bytes": 1.0, "kib": 1024.0, "mib": float(1 << 20), "gib": float(1 << 30), "gb": 1e9}
 _CLOCK = {"hz": 1.0, "mhz": 1e6, "ghz": 1e9}
@@ -176,7 +178,7 @@ def parse(text: str, *, where: str) -> DeviceSpec:
     """Return the device that a TOML text describes; what is wrong is said with its line."""
     try:
         content = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and numbers that are too long
         raise UsageError(f"is not TOML: {error}", where=where, do="mend that line") from error
     file = _File(text, where)
     head = content.pop("device", None)
@@ -252,7 +254,10 @@ def _usual(quantity: str) -> str:
 
 
 def _number(key: str, value: Any, file: _File, within: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    known = isinstance(value, int | float) and not isinstance(value, bool)
+    if known and abs(value) > _MOST:
+        raise file.wrong(key, f"a number beyond {_MOST:g}", "write it in the unit that the quantity ends in", within)
+    if not known or math.isnan(value):
         raise file.wrong(key, f"{value!r} is not a number", "write a number above zero", within)
     if value <= 0:
         raise file.wrong(key, f"{value:g} is not above zero", "write a number above zero", within)

@@ -17,7 +17,7 @@ Split = Callable[[FitRow], object]
 
 #: How rows are left out together.
 SPLITS: Mapping[str, Split] = {
-    "leave_one_out": lambda row: row.name,
+    "leave_one_out": lambda row: (row.name, row.batch_size, row.thread_num),
     "leave_model_out": lambda row: row.model,
     "leave_family_out": lambda row: row.family,
 }
@@ -41,7 +41,7 @@ class Candidates:
     def choose(self, free: Sequence[str], chosen: Sequence[int] | None = None) -> tuple[Structure, Fit]:
         """Return the structure whose rows, each as if left out, err least; decided by the chosen rows alone."""
         fits = {structure: fit(stack, free, chosen) for structure, stack in self.stacks.items()}
-        best = min(fits, key=lambda structure: float(np.mean(fits[structure].left_out ** 2)))
+        best = min(fits, key=lambda structure: float(np.sum(fits[structure].left_out ** 2)))
         return best, fits[best]
 
 

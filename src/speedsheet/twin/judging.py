@@ -36,7 +36,8 @@ _CURVE = (1, 2, 4, 8, 16, 32, 64)
 class Case:
     """What was judged, and on which device with which numbers.
 
-    `latency` is what the sheet's publisher means by latency; `unread` names models of which nothing is known.
+    `latency` is what the sheet's publisher means by latency; `unread` names models that were asked for and of whose
+    rows too little is known to judge them.
     """
 
     device: DeviceSpec
@@ -83,6 +84,8 @@ def judged(
     changes = _Changes(precision, batch, threads, claim)
     if claim is not None and not models:
         raise UsageError("--claim is of no model", do="name the model that it is claimed for")
+    if not models and not stated:
+        raise _nothing_stated(sheet, device)
     chosen = _chosen(models, stated, changes, device, inputs)
     setting = Setting(schedule, cards, extrapolate)
     asked = [changes.over(one) for one in chosen]
@@ -90,22 +93,27 @@ def judged(
         asked = [replace(one, published=claim) for one in asked]
     found = tuple(judge(one, device, calibration, setting) for one in asked)
     latency = published.said.get("latency", "") if published else ""
+    unread = tuple(name for name in unread if not models or name in models)
     return Case(device, calibration, setting, found, sheet, latency, unread)
 
 
 def published_claims(sheet: PublishedSheet, device: DeviceSpec) -> tuple[list[Claim], tuple[str, ...]]:
-    """Return the claims of a published sheet, and the models of which neither a graph nor the work is known."""
+    """Return the claims of a published sheet, and the models whose rows are none.
+
+    Of those neither a graph nor the work is known, or they state no throughput, no batch size, or a type that the
+    device does not have.
+    """
     claims, unread = [], []
     for row in sheet.rows:
         piece = row_piece(row, cache_folder())
-        if piece is None or row.throughput_samples_per_s is None:
+        if piece is None or row.throughput_samples_per_s is None or row.batch_size is None:
             unread.append(row.model)
             continue
         precision = (row.precision or device.precisions[0]).lower()
         if precision not in device.precisions:
             unread.append(row.model)
             continue
-        claims.append(_claim(row, piece, precision, device))
+        claims.append(_claim(row, piece, row.batch_size, precision, device))
     return claims, tuple(dict.fromkeys(unread))
 
 
@@ -172,8 +180,6 @@ def _chosen(
 ) -> list[Claim]:
     """The rows that were asked for; a model that no row has stands for itself, with nothing claimed."""
     if not models:
-        if not stated:
-            raise UsageError("there is no published sheet of this device", do="name a MODEL, or give --against SHEET")
         return [one for one in stated if changes.precision in {None, one.precision}] or list(stated)
     chosen: list[Claim] = []
     for model in models:
@@ -181,6 +187,13 @@ def _chosen(
         same = [one for one in rows if changes.precision in {None, one.precision}]
         chosen += same or rows[:1] or [_unclaimed(model, device, inputs)]
     return chosen
+
+
+def _nothing_stated(sheet: str | None, device: DeviceSpec) -> UsageError:
+    if sheet is None:
+        return UsageError("there is no published sheet of this device", do="name a MODEL, or give --against SHEET")
+    what = f"no row states a known model, its throughput, its batch size and a type of {device.title}"
+    return UsageError(what, where=sheet, do="name a MODEL, or a sheet with models of: speedsheet models")
 
 
 def _unclaimed(model: str, device: DeviceSpec, inputs: Sequence[InputSpec]) -> Claim:
@@ -197,10 +210,10 @@ def _unclaimed(model: str, device: DeviceSpec, inputs: Sequence[InputSpec]) -> C
     )  # fmt: skip
 
 
-def _claim(row: PublishedRow, piece: Workpiece, precision: str, device: DeviceSpec) -> Claim:
+def _claim(row: PublishedRow, piece: Workpiece, batch_size: int, precision: str, device: DeviceSpec) -> Claim:
     known = workloads().get(row.model)
     rate = row.throughput_samples_per_s
     return Claim(
-        row.model, piece, row.batch_size or 1, row.thread_num or device.clusters * _CLIENTS_A_CLUSTER, precision,
+        row.model, piece, batch_size, row.thread_num or device.clusters * _CLIENTS_A_CLUSTER, precision,
         rate.value if rate else None, row.framework or "", known.task if known else "",
     )  # fmt: skip

@@ -71,12 +71,12 @@ def int8_error(
     """Calibrate on some requests of `samples_in` samples, and compare INT8 with FP32 on others.
 
     Everything but the weighted products is computed in FP32, so that what is seen is INT8 alone. Raises BadModel where
-    an operator cannot be computed here.
+    an operator cannot be computed here, or a weight is not finite.
     """
-    seen = _Calibration()
+    seen, weight_steps = _Calibration(), _weight_steps(program)
     for feed in calibration:
         forward(program, feed, seen)
-    compared = _Comparison({name: _steps(histogram) for name, histogram in seen.histograms.items()})
+    compared = _Comparison({name: _steps(histogram) for name, histogram in seen.histograms.items()}, weight_steps)
     answers = [forward(program, feed, compared, lanes=1 + len(CALIBRATIONS)) for feed in judged]
     return Int8Error(
         layers=tuple(_layer(step, program, compared) for step in program.steps if step.weighted),
@@ -89,8 +89,11 @@ def int8_error(
 
 
 def weight_error(program: Program, blank: str) -> Int8Error:
-    """Return what is known without computing the model: its weights; `blank` says why the rest is not there."""
-    nothing = _Comparison({})
+    """Return what is known without computing the model: its weights; `blank` says why the rest is not there.
+
+    Raises BadModel for a weight that is not finite.
+    """
+    nothing = _Comparison({}, _weight_steps(program))
     layers = tuple(_layer(step, program, nothing) for step in program.steps if step.weighted)
     return Int8Error(layers, _float_products(program), (), 0, 0, tuple(_stored_beyond(program)), blank)
 
@@ -118,9 +121,13 @@ class _Calibration:
 
 @dataclass(slots=True)
 class _Comparison:
-    """Lane 0 is FP32; each further lane computes weighted products in INT8 under one calibration."""
+    """Lane 0 is FP32; each further lane computes weighted products in INT8 under one calibration.
+
+    `steps` are those of activations, by product and calibration, `weight_steps` by the weight's name.
+    """
 
     steps: Mapping[str, Mapping[str, float]]
+    weight_steps: Mapping[str, float]
     weights: dict[str, Array] = field(default_factory=dict)
     signal: dict[str, float] = field(default_factory=dict)
     noise: dict[tuple[str, str], float] = field(default_factory=dict)
@@ -132,7 +139,7 @@ class _Comparison:
         assert x is not None
         assert weight is not None
         if step.name not in self.weights:
-            self.weights[step.name] = rounded_to(power_of_two_step(weight), weight)
+            self.weights[step.name] = rounded_to(self.weight_steps[step.inputs[1]], weight)
         return [rounded_to(self.steps[step.name][CALIBRATIONS[lane - 1]], x), self.weights[step.name], *rest]
 
     def see(self, step: Step, outputs: list[Array]) -> None:
@@ -156,13 +163,27 @@ def _ratio_db(signal: float | None, noise: float | None) -> float | None:
     return 10 * log10(signal / noise) if signal and noise else None
 
 
+def _weight_steps(program: Program) -> dict[str, float]:
+    """Return the card's step of each product's weight, by its name. Raises BadModel for one that is not finite."""
+    found = {}
+    for step in program.steps:
+        if step.weighted:
+            try:
+                found[step.inputs[1]] = power_of_two_step(program.stored[step.inputs[1]])
+            except ValueError as error:
+                do = "export the model again, with weights that are numbers"
+                raise BadModel(f"its weight {error}", where=step.name, do=do) from error
+    return found
+
+
 def _steps(histogram: Histogram) -> dict[str, float]:
     return {calibration: histogram.step(calibration) for calibration in CALIBRATIONS}
 
 
 def _layer(step: Step, program: Program, compared: _Comparison) -> Layer:
     weight = np.asarray(program.stored[step.inputs[1]])
-    at_card, free = (sqnr_db(weight, rounded_to(find(weight), weight)) for find in (power_of_two_step, exact_step))
+    steps = compared.weight_steps[step.inputs[1]], exact_step(weight)
+    at_card, free = (sqnr_db(weight, rounded_to(one, weight)) for one in steps)
     return Layer(step.name, str(step.node.op_type), weight.size, at_card, free, compared.output_db(step.name))
 
 

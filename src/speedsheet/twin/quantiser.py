@@ -9,7 +9,7 @@ published: what is computed here is TVM's rule, on histograms.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil, floor, inf, log2, log10
+from math import ceil, floor, inf, isfinite, log2, log10
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,13 @@ _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 def power_of_two_step(weight: NDArray[np.floating]) -> float:
-    """Return the step of a weight: its largest magnitude rounded up to a power of two, over 128 levels."""
+    """Return the step of a weight: its largest magnitude rounded up to a power of two, over 128 levels.
+
+    Raises ValueError for what is not finite.
+    """
     largest = float(np.max(np.abs(weight), initial=0.0))
+    if not isfinite(largest):
+        raise ValueError("holds NaN or infinity")
     return max(2.0 ** ceil(log2(largest)) / LEVELS, _SMALLEST) if largest > 0 else 1.0
 
 

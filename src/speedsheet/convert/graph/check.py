@@ -19,6 +19,10 @@ from speedsheet.core.errors import BadModel
 
 MAX_NODES = 1_000_000
 MAX_TENSOR_ELEMENTS = 2**40
+#: As many axes as numpy has; the product of a million dimensions takes minutes.
+MAX_AXES = 64
+#: How deep functions may call each other: inference goes down once for each call.
+MAX_CALLS = 100
 _NAME_LETTERS = 80
 _LINE_LETTERS = 300
 _CONTRIB = "com.microsoft"
@@ -86,6 +90,9 @@ def _check_size(model: onnx.ModelProto) -> None:
         raise BadModel("its graph has no operators", do=_AGAIN)
     if not model.graph.output:
         raise BadModel("its graph has no outputs", do="export the model with at least one output")
+    for value in model.graph.input:
+        if len(value.type.tensor_type.shape.dim) > MAX_AXES:
+            raise BadModel(f"its input {quoted(value.name)} has more than {MAX_AXES} axes", do=_AGAIN)
     if expanded_nodes(model) > MAX_NODES:
         raise BadModel(
             f"has more than {MAX_NODES} operators once its functions are expanded", do="give a smaller model"
@@ -96,16 +103,20 @@ def expanded_nodes(model: onnx.ModelProto) -> int:
     """Count the nodes that are left when every local function is written out where it is called.
 
     Functions may call each other, so a short file can stand for more nodes than any memory holds.
-    Raises BadModel where a function calls itself.
+    Raises BadModel where a function calls itself, or where they call each other deeper than any exporter writes.
     """
     bodies = {_function_key(function): function for function in model.functions}
     calls = {key: _calls(nodes(function), bodies) for key, function in bodies.items()}
     sizes: dict[tuple[str, ...], int] = {}
+    depth = 0
     while len(sizes) < len(calls):
         ready = [key for key in calls if key not in sizes and all(callee in sizes for callee in calls[key])]
         if not ready:
             stuck = next(key for key in calls if key not in sizes)
             raise BadModel(f"its function {quoted(stuck[1])} calls itself", do="export the model without recursion")
+        if depth == MAX_CALLS:
+            raise BadModel(f"its functions call each other deeper than {MAX_CALLS}", do="export it with fewer levels")
+        depth += 1
         for key in ready:
             sizes[key] = len(list(nodes(bodies[key]))) + sum(sizes[callee] for callee in calls[key])
     main = list(nodes(model.graph))
@@ -126,7 +137,7 @@ def _check_tensor(tensor: onnx.TensorProto, folder: Path) -> None:
     name = f"tensor {quoted(tensor.name)}"
     if tensor.data_type not in TensorProto.DataType.values() or tensor.data_type == TensorProto.UNDEFINED:
         raise BadModel(f"{name} has the unknown element type {tensor.data_type}", do="update onnx, or export again")
-    if any(dim < 0 for dim in tensor.dims) or prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
+    if len(tensor.dims) > MAX_AXES or min(tensor.dims, default=0) < 0 or prod(tensor.dims) > MAX_TENSOR_ELEMENTS:
         raise BadModel(f"{name} declares the impossible shape {quoted(list(tensor.dims))}", do=_AGAIN)
     if tensor.HasField("segment"):
         raise BadModel(f"{name} is stored in segments, which no engine reads", do="save it whole")

@@ -12,6 +12,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from speedsheet.convert.graph.check import check
+from speedsheet.convert.graph.growth import check_growth
 from speedsheet.core.errors import BadModel, UsageError
 
 #: Protobuf cannot hold more in one message; larger models keep their weights in files beside the graph.
@@ -56,6 +57,7 @@ def read_model(path: Path | str) -> onnx.ModelProto:
     with located(file):
         model = _parse(_read(file))
         check(model, file.parent)
+        check_growth(model)
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from math import log2, prod
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,9 @@ from onnx.reference import ReferenceEvaluator
 
 #: A value of more elements is data, not a shape.
 _MOST_ELEMENTS = 1024
-#: Operators that arithmetic on shapes is made of; none makes more than it reads but the last two.
+#: What is combined on the way to a shape may have as many elements as this power of two.
+_MOST_COMBINED_LOG2 = 22
+#: Operators that arithmetic on shapes is made of; the last two make what size they are told.
 _ARITHMETIC = frozenset(
     {"Abs", "Add", "And", "Cast", "Ceil", "Concat", "Constant", "Div", "Equal", "Floor", "Gather", "Greater"}
     | {"GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "ReduceMax"}
@@ -73,7 +75,11 @@ def _inline(tensor: onnx.TensorProto) -> bool:
 
 def _grows(node: onnx.NodeProto, given: _Values) -> bool:
     """Whether a node would make more than a shape's worth: a hostile graph may ask for any size."""
-    if node.op_type not in {"ConstantOfShape", "Expand"}:
-        return False
-    wanted = [abs(int(size)) for size in given[node.input[-1]].ravel()]
-    return prod(wanted) > _MOST_ELEMENTS
+    if node.op_type in {"ConstantOfShape", "Expand"}:
+        wanted = [abs(int(size)) for size in given[node.input[-1]].ravel()]
+        return prod(wanted) > _MOST_ELEMENTS
+    sizes = [max(given[name].size, 1) for name in node.input if name]
+    if node.op_type == "Concat":
+        return sum(sizes) > _MOST_ELEMENTS
+    # what is broadcast or gathered has at most an element for each combination of what is read
+    return sum(map(log2, sizes)) > _MOST_COMBINED_LOG2

@@ -71,10 +71,15 @@ def _data_files(model: onnx.ModelProto, folder: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for tensor in tensors(model):
         if external(tensor):
-            location = next(entry.value for entry in tensor.external_data if entry.key == "location")
+            location = _facts(tensor)["location"]
             if location not in files:
                 files[location] = check_external(tensor, folder)
     return files
+
+
+def _facts(tensor: onnx.TensorProto) -> dict[str, str]:
+    """Return what a tensor says of its external data; of a fact that is said twice the last, as it was checked."""
+    return {entry.key: entry.value for entry in tensor.external_data}
 
 
 def _content_sha256(file: Path, sources: Mapping[str, Path]) -> str:
@@ -116,8 +121,8 @@ def _fill(model: onnx.ModelProto, own: OwnModel, sources: Mapping[str, Path], wh
         shutil.copyfile(source, whole / names[location])
     for tensor in tensors(model):
         if external(tensor):
-            facts = {entry.key: entry.value for entry in tensor.external_data}
-            kept = {key: facts[key] for key in ("offset", "length") if key in facts}
+            facts = _facts(tensor)
+            kept: dict[str, str] = {key: facts[key] for key in ("offset", "length") if key in facts}
             _point(tensor, {"location": names[facts["location"]], **kept})
     _move_out(model.graph, whole / "weights.bin")
     write_graph(model, whole / WHOLE_GRAPH)

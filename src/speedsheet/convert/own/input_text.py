@@ -43,7 +43,7 @@ def parse_input(text: str) -> InputSpec:
     )
     _check_bytes(spec, text)
     if match["low"] is not None:
-        _check_range(spec, text)
+        check_range(spec, text)
     return spec
 
 
@@ -86,7 +86,8 @@ def _check_bytes(spec: InputSpec, text: str) -> None:
         raise BadInput(f"{text!a} is an input above 2 GiB", do="give a smaller shape")
 
 
-def _check_range(spec: InputSpec, text: str) -> None:
+def check_range(spec: InputSpec, text: str) -> None:
+    """Raise BadInput unless the range is one that the element type holds; `text` is what was typed."""
     if not (isfinite(spec.low) and isfinite(spec.high) and spec.low < spec.high):
         raise BadInput(f"the range in {text!a} is empty or not finite", do="LOW must be below HIGH, which is excluded")
     kind = np.dtype(spec.dtype).kind if spec.dtype else "f"

@@ -23,6 +23,8 @@ _SEQUENCE_RANKS = (2, 3)
 _BATCH = re.compile(r"batch|^(n|b|bs)$", re.IGNORECASE)
 _SEQUENCE = re.compile(r"seq|len|time|tokens|frames|past|^(t|s|l)$", re.IGNORECASE)
 _SIDE = re.compile(r"height|width|^(h|w)$", re.IGNORECASE)
+#: What transformers call the activations between their layers.
+_FEATURES = "hidden_states"
 _STATE = re.compile(r"state|hidden|past|cache|(^|[^a-z])[hc][xn]?_?\d*([^a-z]|$)", re.IGNORECASE)
 
 
@@ -60,10 +62,11 @@ def request_sizes(model: onnx.ModelProto, asked: Mapping[str, InputSpec], batch_
     symbols |= {shape[0]: batch for name, shape in rest.items() if name in free and isinstance(shape[0], str)}
     guessed = {name: inner_sizes(name, shape, batch, symbols) for name, shape in rest.items()}
     shapes = {name: given.get(name) or guessed.get(name, ()) for name in declared}
-    if free:
-        batched = {name for name, shape in shapes.items() if _free_first(declared[name]) and shape[:1] == (batch,)}
-        return Sizes(shapes, batch, frozenset(batched))
-    return _common_batch(shapes, batch_size)
+    batched = {name for name, shape in shapes.items() if _free_first(declared[name]) and shape[:1] == (batch,)}
+    sizes = Sizes(shapes, batch, frozenset(batched)) if free else _common_batch(shapes, batch_size)
+    if sizes.batch < 1:
+        raise BadInput("the inputs' first dimension is 0, so a request holds no sample", do="give shapes of 1 or more")
+    return sizes
 
 
 def _symbols(given: Mapping[str, Shape], declared: Mapping[str, tuple[Dim, ...] | None]) -> dict[str, int]:
@@ -86,12 +89,11 @@ def _free_first(declared: tuple[Dim, ...] | None) -> bool:
 
 def _common_batch(shapes: Mapping[str, Shape], batch_size: int | None) -> Sizes:
     """Where no first dimension was left to fill: the one that the inputs have in common is the batch, else 1."""
-    served = {name: shape for name, shape in shapes.items() if shape and not looks_carried(name)}
+    ranked = {name: shape for name, shape in shapes.items() if shape}
+    served = {name: shape for name, shape in ranked.items() if not looks_carried(name)} or ranked
     firsts = {shape[0] for shape in served.values()}
     common = firsts.pop() if len(firsts) == 1 else None
     batch = 1 if common is None else common
-    if batch < 1:
-        raise BadInput("the inputs' first dimension is 0, so a request holds no sample", do="give shapes of 1 or more")
     if batch_size not in {None, batch}:
         raise BadInput(
             f"a batch of {batch_size} does not fit: no input has a free first dimension, and the shapes hold {batch}",
@@ -143,5 +145,5 @@ def _size_by_rank(declared: tuple[Dim, ...], axis: int) -> int | None:
 
 
 def looks_carried(name: str) -> bool:
-    """Whether an input is named as recurrent state is: h, c0, state, hidden, past, cache."""
-    return _STATE.search(name) is not None
+    """Whether an input is named as recurrent state is: h, c0, state, hidden, past, cache; but not hidden_states."""
+    return _STATE.search(name) is not None and _FEATURES not in name.lower()

@@ -17,6 +17,8 @@ from speedsheet.core.workload import Arrays, InputSpec
 _IMAGE_RANK = 4
 _IMAGE_CHANNELS = (1, 3, 4)
 _SMALLEST_IMAGE = 16
+#: What torch calls the mask that is true where a text has ended; all true, it leaves nothing to attend to.
+_PADDING = "key_padding"
 Kind = Literal["constant", "coin", "skewed", "uniform", "image"]
 
 
@@ -55,7 +57,8 @@ def drawn(spec: InputSpec, *, carried: bool, table: int | None) -> Drawn:
     if carried:
         return _constant(spec, 0, "zeros at each request, as recurrent state")
     if "mask" in name:
-        return _constant(spec, 1, "ones, as a mask of full length")
+        padding = kind == "b" and _PADDING in name
+        return _constant(spec, int(not padding), f"{'false' if padding else 'ones'}, as a mask of full length")
     if kind == "b":
         return Drawn(_with(spec, 0.0, 1.0), "coin", "true or false at random")
     if kind in "iu":

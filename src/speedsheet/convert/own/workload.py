@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
-import onnx.inliner
 
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.file import located, read_model
+from speedsheet.convert.graph.growth import inlined
 from speedsheet.convert.graph.shapes import dims, shape_text, write_shapes
 from speedsheet.convert.graph.walk import graph_inputs, skeleton
 from speedsheet.convert.own.artifact import OwnModel, own_artifact
-from speedsheet.convert.own.input_text import DTYPES, parse_input
+from speedsheet.convert.own.input_text import DTYPES, check_range, format_input, parse_input, ranged
 from speedsheet.convert.own.sizes import Sizes, looks_carried, request_sizes
 from speedsheet.convert.own.tables import table_sizes
 from speedsheet.convert.own.values import Drawn, OwnDraw, drawn
@@ -47,6 +47,7 @@ def own_workload(
         sizes = request_sizes(model, asked, batch_size)
         light = skeleton(model)
         write_shapes(light, sizes.shapes)
+        _check_outputs(light)
         check_carry(light, carry)
         chosen = _draws(light, asked, sizes, carry, types)
     workload = Workload(
@@ -99,7 +100,7 @@ def _agree(one: onnx.ValueInfoProto, other: onnx.ValueInfoProto) -> bool:
 
 def _said(value: onnx.ValueInfoProto) -> str:
     shape = dims(value)
-    kind = onnx.TensorProto.DataType.Name(value.type.tensor_type.elem_type).lower()
+    kind = _type_name(value.type.tensor_type.elem_type).lower()
     return f"{'of unknown shape' if shape is None else shape_text(shape)} {kind}"
 
 
@@ -111,7 +112,7 @@ def _dtype(value: onnx.ValueInfoProto) -> str:
             do="export a model that takes tensors",
         )
     kind = value.type.tensor_type.elem_type
-    name = str(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind in _types() else ""
+    name = _numpy_name(kind)
     if name not in DTYPES:
         raise BadInput(
             f"input {quoted(value.name)} has element type {_type_name(kind)}, which speedsheet cannot make",
@@ -120,8 +121,27 @@ def _dtype(value: onnx.ValueInfoProto) -> str:
     return name
 
 
-def _types() -> set[int]:
-    return set(onnx.helper.get_all_tensor_dtypes())
+def _check_outputs(model: onnx.ModelProto) -> None:
+    """Raise BadModel where an output is no array of numbers: right ones could not be told from wrong ones."""
+    for value in model.graph.output:
+        form, kind = value.type.WhichOneof("value"), value.type.tensor_type.elem_type
+        if form not in {None, "tensor_type"}:
+            found = f"is a {form}, not a tensor"
+        elif kind and _numpy_name(kind) not in DTYPES:
+            found = f"has element type {_type_name(kind)}"
+        else:
+            continue
+        raise BadModel(
+            f"output {quoted(value.name)} {found}, and only tensors of numbers can be judged",
+            do="export the model without it, or with numbers in its place (skl2onnx: options={'zipmap': False}, and "
+            "classes that are numbers)",
+        )
+
+
+def _numpy_name(kind: int) -> str:
+    """Return numpy's name of an element type, "" of one that ONNX does not know."""
+    known = set(onnx.helper.get_all_tensor_dtypes())
+    return str(onnx.helper.tensor_dtype_to_np_dtype(kind)) if kind in known else ""
 
 
 def _type_name(kind: int) -> str:
@@ -143,6 +163,8 @@ def _asked(inputs: tuple[InputSpec, ...], types: Mapping[str, str]) -> dict[str,
                 do=f"write {kind}, or leave the type out",
             )
         asked[spec.name] = replace(spec, dtype=kind)
+        if ranged(spec):
+            check_range(asked[spec.name], format_input(asked[spec.name]))
     return asked
 
 
@@ -153,7 +175,7 @@ def _draws(
     carry: Mapping[str, str],
     types: Mapping[str, str],
 ) -> tuple[Drawn, ...]:
-    tables = table_sizes(_inlined(light))
+    tables = table_sizes(inlined(light))
     chosen = []
     for value in graph_inputs(light):
         name, shape = value.name, sizes.shapes[value.name]
@@ -163,15 +185,6 @@ def _draws(
         carried = state or name in carry.values()
         chosen.append(drawn(replace(base, shape=axes), carried=carried, table=tables.get(name)))
     return tuple(chosen)
-
-
-def _inlined(light: onnx.ModelProto) -> onnx.ModelProto:
-    if not light.functions:
-        return light
-    try:
-        return onnx.inliner.inline_local_functions(light)
-    except (RuntimeError, ValueError, TypeError) as error:
-        raise BadModel(f"its functions cannot be written out: {one_line(error)}", do="export it again") from error
 
 
 def _assumptions(chosen: tuple[Drawn, ...], sizes: Sizes, asked: Mapping[str, InputSpec]) -> tuple[str, ...]:
