@@ -42,7 +42,7 @@ from speedsheet.core.units import format_duration
 from speedsheet.host.facts import host_facts
 from speedsheet.host.places import cache_folder
 from speedsheet.stats.comparison import centre, log_interval
-from speedsheet.stats.student import incomplete_beta
+from speedsheet.stats.student import incomplete_beta, t_quantile
 from speedsheet.testing.blocks import HOSTS, REALISTIC, log_ratios
 from speedsheet.testing.contract import example_model
 
@@ -240,7 +240,7 @@ def report() -> str:
     head = "| question | comparisons | differ | share, 95 % bound | measured each | wall each |"
     answers = [_answer(part, found) for part in PARTS.values() if (found := _found(part))]
     missing = [name for name, part in PARTS.items() if not _found(part)]
-    counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise(), ""] if answers else []
+    counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise(), "", *_power()] if answers else []
     introduction = _INTRODUCTION.format(date=today, version=__version__, hardware=hardware)
     introduction += f" {_INTERFERENCE}" if (_HERE / "docs/trust-interference.md").is_file() else ""
     lines = [_TITLE, "", *_filled(introduction), "", *counts]
@@ -281,6 +281,20 @@ def _noise() -> Iterator[str]:
         yield f"| {part.name} | {_percent(within, 2)} | {_percent(offset, 2)} | {_percent(half, 2)} |"
 
 
+def _power() -> Iterator[str]:
+    """Say for how long this host must be measured until the slowdown is found in nine of ten comparisons."""
+    found = _found(PARTS["slow"])
+    if not found:
+        return
+    degrees = PARTS["slow"].design.generations - 1
+    half = float(np.median([np.log(one["high"] / one["low"]) / 2 for one in found]))
+    measured_s = float(np.median([one["measured_s"] for one in found]))
+    reach = np.log1p(_SLOWER) / (t_quantile(0.99, degrees) + t_quantile(0.8, degrees))  # 99 % apart, nine times in ten
+    needed_s = measured_s * (half / t_quantile(0.95, degrees) / reach) ** 2
+    yield from _filled(_POWER.format(needed=format_duration(10 * round(needed_s / 10))))
+    yield ""
+
+
 def _percent(share: float, places: int = 1) -> str:
     return f"{share * 100:.{places}f} %"
 
@@ -296,6 +310,9 @@ is compared with itself at 0 %."""
 _INTERFERENCE = (
     "How often the ledger of interference sees a neighbour is in [trust-interference.md](trust-interference.md)."
 )
+_POWER = """
+By the half-widths of the comparisons with the slowed engine, nine of ten of them would find 3 % on this host if each
+measured for about {needed} (`compare --live --time`)."""
 _SIMULATION = f"""
 The same arithmetic on simulated hosts (`python benchmarks/trust.py simulated`; `tests/test_comparison.py` holds it to
 these promises on every change), {_SIMULATED} runs each: a minute of measuring (10 starts, 12 blocks of 0.5 s), and the

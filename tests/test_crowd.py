@@ -41,7 +41,7 @@ several_cores = pytest.mark.skipif(allowed_cores() < 2, reason="every process wa
 def slow_ruler(monkeypatch):
     """Let clients be exact up to ten calls per second only, so that every row is too fast for one process."""
     for thread_num in (1, 2, 3, 4, 16):
-        monkeypatch.setitem(ruler.KNOWN, thread_num, SLOW_RULER)
+        monkeypatch.setitem(ruler.KNOWN, (thread_num, "default"), SLOW_RULER)
 
 
 def measured(model, engine, store, thread_num=4, listen=lambda _progress: None, window_s=0.3):
@@ -106,7 +106,7 @@ def test_client_processes_go_with_whoever_listens(slow_ruler, small_model, tmp_p
         "import json, sys; from speedsheet.bench import ruler; from speedsheet.core.measurement import Floor\n"
         "from speedsheet.bench.sheet import measure_sheet; from speedsheet.core.request import RowRequest\n"
         "from pathlib import Path\n"
-        "ruler.KNOWN[4] = Floor(0.2, 0.4, 10.0)\n"
+        "ruler.KNOWN[4, 'default'] = Floor(0.2, 0.4, 10.0)\n"
         "request = RowRequest(sys.argv[1], engine=sys.argv[2], precision='fp32', thread_num=4, window_s=2.0,\n"
         "                     settings={'DELAY_US': '300'})\n"
         "measure_sheet([request], store=Path(sys.argv[3]), listen=lambda told: print(told.stage, flush=True))\n"

@@ -227,6 +227,7 @@ def test_figures_are_written_out(words: Any) -> None:
         (["calibrate", "bytemlperf-spu"], "rows of convolutional networks or transformers"),
         (["calibrate", "nobody"], "no published sheet is called"),
         (["calibrate"], "is missing"),
+        (["calibrate", "stcp920", "--out", "/dev/null/fit.json"], "/dev/null: cannot be made"),
     ],
 )
 def test_what_is_wrong_is_one_line(

@@ -134,6 +134,7 @@ def calibrate(sheet: str, device_name: str, out: Path, report: Path | None) -> i
     SHEET is a shipped one by name, or a CSV, Markdown or HTML file. Needs SciPy: pip install ".[calibrate]".
     """
     from speedsheet.cli import screen
+    from speedsheet.cli.measuring import writable
     from speedsheet.twin import calibration
     from speedsheet.twin.calibrate import calibrate as fit
     from speedsheet.twin.device import load
@@ -142,6 +143,8 @@ def calibrate(sheet: str, device_name: str, out: Path, report: Path | None) -> i
 
     device = load(device_name)
     rows = fit_rows(sheet)
+    for path in (out, report or out):
+        writable(path.parent)
     found = fit(rows, device, sheet)
     out.write_text(calibration.to_json(found), encoding="utf-8")
     if report is not None:
