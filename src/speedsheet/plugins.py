@@ -14,10 +14,10 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from speedsheet.core.engine import Engine, EngineInfo, EngineUnavailable
-from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError
+from speedsheet.core.errors import SpeedsheetError, UnknownName, UsageError, quoted
 from speedsheet.core.workload import Workload
 
-_MOST_NAMES, _NAME_LETTERS = 40, 80
+_MOST_NAMES = 40
 
 
 @cache
@@ -88,9 +88,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """Return a name that can be printed: short, on one line, no control characters."""
-    text = ascii(name)[1:-1]
-    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 3]}..."
+    """Return a name that can be printed, without its quotes."""
+    return quoted(name)[1:-1]
 
 
 @cache

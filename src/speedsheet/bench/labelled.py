@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from speedsheet.bench.inputs import Model, sha256_of
 from speedsheet.bench.reference import judge_version, right_answers
 from speedsheet.convert.data import DataFile, read_data, read_labels
-from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, quoted
 from speedsheet.core.folders import publish
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays, Workload

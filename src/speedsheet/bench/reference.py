@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from speedsheet import plugins
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import one_line
 from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineUnavailable, Session, Setup
-from speedsheet.core.errors import BadInput, MissingExtra
+from speedsheet.core.errors import BadInput, MissingExtra, quoted
 from speedsheet.core.workload import Arrays
 
 #: The judge of every row, whichever engine is measured.

@@ -143,7 +143,7 @@ def calibrate(sheet: str, device_name: str, out: Path, report: Path | None) -> i
 
     device = load(device_name)
     rows = fit_rows(sheet)
-    for path in (out, report or out):
+    for path in filter(None, (out, report)):
         writable(path.parent)
     found = fit(rows, device, sheet)
     out.write_text(calibration.to_json(found), encoding="utf-8")

@@ -67,10 +67,11 @@ class TwinBeside:
             return lambda row: None if (one := found.get(_key(row))) is None else of(one)
 
         modelled, stated = words.modelled.format(device=title), words.stated.format(device=title)
+        low, high = (f"{modelled}{words.comma}{end}" for end in words.ends)
         return (
             *(
-                Column(words.comma.join([modelled, *said]), "samples/s", "", value(partial(_predicted, field)))
-                for said, field in (([], "throughput"), ([words.ends[0]], "low"), ([words.ends[1]], "high"))
+                Column(label, "samples/s", "", value(partial(_predicted, field)))
+                for label, field in ((modelled, "throughput"), (low, "low"), (high, "high"))
             ),
             Column(stated, "samples/s", "", value(lambda one: one.claim.published)),
         )

@@ -13,12 +13,12 @@ from typing import IO, Any
 
 import numpy as np
 
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import one_line
 from speedsheet.convert.graph.file import located
 from speedsheet.convert.graph.shapes import shape_text
 from speedsheet.convert.own.input_text import MAX_INPUT_BYTES
 from speedsheet.core.arrays import aligned_copy
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, quoted
 from speedsheet.core.workload import Arrays, InputSpec, Workload
 from speedsheet.plugins import did_you_mean
 

@@ -19,6 +19,9 @@ Every message is one line: what is wrong, where, and what to do.
 
 from __future__ import annotations
 
+#: A name from a file is printed with so many letters at most.
+_NAME_LETTERS = 80
+
 
 class SpeedsheetError(Exception):
     """Base of every error that speedsheet raises on purpose."""
@@ -34,6 +37,12 @@ class SpeedsheetError(Exception):
         line = f"{self.where}: {self.what}" if self.where else self.what
         line = " ".join(line.split())
         return f"{line}; {' '.join(self.do.split())}" if self.do else line
+
+
+def quoted(name: object) -> str:
+    """Return a name from a file so that it can be printed: short, on one line, no control characters."""
+    text = ascii(name)
+    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 4]}...'"
 
 
 def _rebuild(kind: type[SpeedsheetError], what: str, where: str, do: str) -> SpeedsheetError:

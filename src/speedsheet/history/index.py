@@ -144,9 +144,9 @@ def _row(folder: Path) -> Row:
 
 def _typed(value: Any, kind: type) -> Any:
     """Return a value as the type of its column. Raises ValueError, TypeError or OverflowError where it has no such."""
-    if value is None or kind is _TEXT:
-        return None if value is None else str(value)
-    return kind(value).item()
+    if value is None:
+        return None
+    return str(value) if kind is _TEXT else kind(value).item()
 
 
 def _write(rows: list[Row], path: Path) -> None:

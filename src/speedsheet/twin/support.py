@@ -10,10 +10,10 @@ from typing import Literal
 import onnx
 from onnx import TensorProto
 
-from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.shape_values import fold_shape_values
 from speedsheet.convert.graph.shapes import Shape, infer, known_shapes, write_shapes
 from speedsheet.convert.graph.walk import nodes, skeleton, subgraphs
+from speedsheet.core.errors import quoted
 from speedsheet.twin.reading import VIEWS
 
 #: Computes in another type; has subgraphs; makes a shape that depends on data; is not one that the model knows.

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from speedsheet.convert.graph.walk import external, graphs, nodes, skeleton, tensors
-from speedsheet.core.errors import BadModel
+from speedsheet.core.errors import BadModel, quoted
 
 MAX_NODES = 1_000_000
 MAX_TENSOR_ELEMENTS = 2**40
@@ -23,7 +23,6 @@ MAX_TENSOR_ELEMENTS = 2**40
 MAX_AXES = 64
 #: How deep functions may call each other: inference goes down once for each call.
 MAX_CALLS = 100
-_NAME_LETTERS = 80
 _LINE_LETTERS = 300
 _CONTRIB = "com.microsoft"
 _STANDARD = ("", "ai.onnx.ml")
@@ -47,12 +46,6 @@ def check(model: onnx.ModelProto, folder: Path) -> None:
     _check_opsets(model)
     _check_operators(model)
     _check_standard(model)
-
-
-def quoted(name: object) -> str:
-    """Return a name from a file so that it can be printed: short, on one line, no control characters."""
-    text = ascii(name)
-    return text if len(text) <= _NAME_LETTERS else f"{text[: _NAME_LETTERS - 4]}...'"
 
 
 def one_line(error: BaseException) -> str:

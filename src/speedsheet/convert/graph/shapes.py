@@ -13,10 +13,10 @@ from typing import Any
 
 import onnx
 
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import one_line
 from speedsheet.convert.graph.walk import graph_inputs, graphs, skeleton, subgraphs
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.errors import BadInput, BadModel
+from speedsheet.core.errors import BadInput, BadModel, quoted
 from speedsheet.plugins import did_you_mean
 
 Shape = tuple[int, ...]

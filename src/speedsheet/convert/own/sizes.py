@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import onnx
 
-from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.shapes import Dim, Shape, check_shape, dims, shape_text
 from speedsheet.convert.graph.walk import graph_inputs
 from speedsheet.convert.own.input_text import format_input
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, quoted
 from speedsheet.core.workload import InputSpec
 
 SEQUENCE = 128

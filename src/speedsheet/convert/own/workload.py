@@ -8,7 +8,6 @@ from pathlib import Path
 
 import onnx
 
-from speedsheet.convert.graph.check import quoted
 from speedsheet.convert.graph.file import located, read_model
 from speedsheet.convert.graph.growth import inlined
 from speedsheet.convert.graph.shapes import dims, shape_text, write_shapes
@@ -18,7 +17,7 @@ from speedsheet.convert.own.input_text import DTYPES, check_range, format_input,
 from speedsheet.convert.own.sizes import Sizes, looks_carried, request_sizes
 from speedsheet.convert.own.tables import table_sizes
 from speedsheet.convert.own.values import Drawn, OwnDraw, drawn
-from speedsheet.core.errors import BadInput, BadModel
+from speedsheet.core.errors import BadInput, BadModel, quoted
 from speedsheet.core.workload import InputSpec, Workload
 from speedsheet.plugins import did_you_mean
 

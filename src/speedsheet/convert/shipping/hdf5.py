@@ -11,8 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from speedsheet.convert.graph.check import one_line, quoted
-from speedsheet.core.errors import BadInput
+from speedsheet.convert.graph.check import one_line
+from speedsheet.core.errors import BadInput, quoted
 
 _MAX_OBJECTS = 1_000_000
 #: Attributes name layers and weights; a full-size network needs some hundred kB.

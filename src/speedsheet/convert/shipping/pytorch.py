@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import onnx
 
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import one_line
 from speedsheet.convert.shipping.weights import Exported, Offer, Rule, dressed, is_large
-from speedsheet.core.errors import BadInput
+from speedsheet.core.errors import BadInput, quoted
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 20

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from speedsheet.convert.graph.check import one_line, quoted
+from speedsheet.convert.graph.check import one_line
 from speedsheet.convert.shipping.forms import onnx_forms, select
 from speedsheet.convert.shipping.hdf5 import check_hdf5
 from speedsheet.convert.shipping.weights import Exported, Offer, Rule, dressed, is_large
-from speedsheet.core.errors import BadInput, UsageError
+from speedsheet.core.errors import BadInput, UsageError, quoted
 from speedsheet.core.workload import Arrays, InputSpec
 
 OPSET = 18
