@@ -90,6 +90,52 @@ def test_a_failing_request_fails_the_run_and_stops_the_others():
     assert threading.active_count() == before
 
 
+class Engine:
+    """Serves one request at a time, 50 ms each; others wait for their turn until they are given up."""
+
+    def __init__(self):
+        self.turn, self.over, self.broken_off = threading.Lock(), threading.Event(), []
+
+    def run(self):
+        while not self.turn.acquire(timeout=0.001):
+            self.check()
+        try:
+            for _ in range(50):
+                time.sleep(0.001)
+                self.check()
+        finally:
+            self.turn.release()
+
+    def check(self):
+        if self.over.is_set():
+            self.broken_off.append(1)
+            raise RuntimeError("cancelled")
+
+
+def test_what_is_in_flight_at_the_end_may_be_given_up():
+    """Nobody waits for what no longer counts: it is neither a failure nor a row, and the window is as whole as ever."""
+    plan, engine = LoadPlan(6, 0.1, requests_per_client=2), Engine()
+    samples = drive(plan, [[engine.run] * 8] * 6, give_up=engine.over.set)
+    assert len(engine.broken_off) == 6
+    assert np.count_nonzero(samples.phase == WINDOW) == 12
+    assert np.count_nonzero(samples.phase == AFTER) < 6
+    waited = Engine()
+    drained = drive(plan, [[waited.run] * 8] * 6)
+    assert np.count_nonzero(drained.phase == AFTER) >= 6
+    assert not waited.broken_off
+
+
+def test_a_failure_before_the_end_is_one_wherever_what_follows_is_given_up():
+    """Giving up hides nothing: the first failed request fails the run, whatever then breaks off."""
+    engine = Engine()
+
+    def broken():
+        raise ValueError("the device is lost")
+
+    with pytest.raises(EngineFailed, match="a request of client 1 failed: ValueError: the device is lost"):
+        drive(LoadPlan(2, 5.0), [[engine.run] * 8, [napping(0.001)] * 3 + [broken]], give_up=engine.over.set)
+
+
 def test_the_collector_is_back_after_the_run():
     """It is off while the clock runs, and as it was afterwards."""
     seen = []

@@ -1,6 +1,9 @@
 """Every shipped engine keeps the contract that the product relies on."""
 
 import sys
+import threading
+import time
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -33,6 +36,42 @@ class TestOpenVino(EngineContract):
 
 class TestNull(EngineContract):
     engine = NullEngine()
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_long_runs_that_are_given_up_are_not_waited_for(name, tmp_path):
+    """Of six clients whose runs take long, hardly one completes what it had in flight."""
+    width, layers = 512, 300
+    nodes = [helper.make_node("MatMul", [f"x{i}", "w"], [f"x{i + 1}"], name=f"layer{i}") for i in range(layers)]
+    ends = [helper.make_tensor_value_info(end, TensorProto.FLOAT, [width, width]) for end in ("x0", f"x{layers}")]
+    weights = numpy_helper.from_array(np.eye(width, dtype=np.float32), "w")
+    graph = helper.make_graph(nodes, "long", ends[:1], ends[1:], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "g.onnx")
+    info = plugins.probe(name)
+    artifact = replace(example_artifact(tmp_path), graph_name="g.onnx")
+    setup = Setup(info.default_device, "fp32", width, 6, 2)
+    session = plugins.engine(name).load(artifact, setup, lambda: None)
+    requests = [session.bind({"x0": np.ones((width, width), np.float32)}, {}) for _ in range(6)]
+    ends, stop = [], []
+
+    def client(run):
+        with suppress(Exception):
+            while not stop:
+                run()
+                ends.append(bool(stop))
+
+    threads = [threading.Thread(target=client, args=(request.run,)) for request in requests]
+    for thread in threads:
+        thread.start()
+    while len(ends) < len(requests):  # clients that compute side by side end together
+        time.sleep(0.001)
+    time.sleep(0.2)
+    stop.append(True)
+    for request in requests:
+        request.give_up()
+    for thread in threads:
+        thread.join()
+    assert sum(ends) <= 2
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])

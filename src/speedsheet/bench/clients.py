@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from speedsheet.bench.judge import Kept
 from speedsheet.core.arrays import aligned
-from speedsheet.core.engine import Request, Session
+from speedsheet.core.engine import GivingUp, Request, Session
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.samples import WARMUP, Samples
 from speedsheet.core.workload import Arrays
@@ -35,20 +35,42 @@ class Clients:
     apart: bool
     carried: bool
 
-    def kept(self, samples: Samples) -> Iterator[Kept]:
-        """Yield what each request held when the clients stopped, where it ran after the warm-up."""
+    def giving_up(self) -> Callable[[], None] | None:
+        """Return how to give up what is in flight, where that costs no client all of what is judged; or None."""
+        every = [call.request for calls in self.calls for call in calls]
+        able = [request for request in every if isinstance(request, GivingUp)]
+        if not self.apart or len(self.calls[0]) == 1 or len(able) < len(every):
+            return None
+
+        def give_up() -> None:
+            for request in able:
+                request.give_up()
+
+        return give_up
+
+    def kept(self, samples: Samples, *, gave_up: bool = False) -> Iterator[Kept]:
+        """Yield what each request held when the clients stopped, where it ran after the warm-up.
+
+        Where they `gave_up`, what each was to run next is left out: it may have begun.
+        """
         if not self.apart:
             yield from (Kept(client, call.slot, call.request.outputs()) for client, call in self.last(samples))
             return
         ran = samples.phase > WARMUP
         pairs = set(zip(samples.client[ran].tolist(), samples.slot[ran].tolist(), strict=True))
+        if gave_up:
+            pairs -= {(client, call.slot) for client, call in self._at(samples, 0)}
         for client, calls in enumerate(self.calls):
             yield from (Kept(client, c.slot, c.request.outputs()) for c in calls if (client, c.slot) in pairs)
 
     def last(self, samples: Samples) -> list[tuple[int, Call]]:
         """Return each client's last call."""
+        return self._at(samples, -1)
+
+    def _at(self, samples: Samples, step: int) -> list[tuple[int, Call]]:
+        """Return the call that each client was to make next, or `step` further."""
         counts = np.bincount(samples.client, minlength=len(self.calls))
-        return [(c, calls[int(counts[c] - 1) % len(calls)]) for c, calls in enumerate(self.calls)]
+        return [(c, calls[int(counts[c] + step) % len(calls)]) for c, calls in enumerate(self.calls)]
 
 
 def bind(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -61,9 +61,11 @@ def taken(job: Mapping[str, Any], say: Say, meet: Meet = lambda: ()) -> Taken:
     say(f"warming up {job['engine']}{_turn(job)}", None, None)
     ours += meet()
     plan = _within(plan, job["until_s"])
-    samples = _driven(plan, clients, host, job, say)
+    give_up = clients.giving_up()
+    samples = _driven(plan, clients, host, job, say, give_up)
     say("judging the outputs", None, None)
-    verdict = verdict_of(prepared, clients, samples, answers, setup, job["row"]["precision_executed"])
+    executed = job["row"]["precision_executed"]
+    verdict = verdict_of(prepared, clients, samples, answers, setup, executed, gave_up=give_up is not None)
     # what follows the last reading is our own: samples are copied to be sorted, at checkpoints of targets too
     facts = Facts(loaded.load_ms, loaded.compile_ms, first_ms, peaks_mb[_FIRST_WINDOW if plan.targets else -1])
     settings = dict(loaded.session.settings)
@@ -95,11 +97,13 @@ def _told(before: signals.Reading, after: signals.Reading) -> dict[str, float]:
     return {name: value for name, value in signals.between(before, after).items() if value is not None}
 
 
-def _driven(plan: LoadPlan, clients: Clients, host: Host, job: Mapping[str, Any], say: Say) -> Samples:
+def _driven(
+    plan: LoadPlan, clients: Clients, host: Host, job: Mapping[str, Any], say: Say, give_up: Callable[[], None] | None
+) -> Samples:
     crowd = f" from {job['client_processes']} processes" if job["client_processes"] > 1 else ""
     runs = [[call.request.run for call in calls] for calls in clients.calls]
     stage = f"measuring on {job['engine']}{crowd}{_turn(job)}"
-    return drive(plan, runs, lambda done, left, reached: say(stage, done, left, reached), host)
+    return drive(plan, runs, lambda done, left, reached: say(stage, done, left, reached), host, give_up)
 
 
 def _turn(job: Mapping[str, Any]) -> str:
@@ -133,7 +137,7 @@ def _elapsed_ms(call: Any) -> float:
 
 def verdict_of(
     prepared: Prepared, clients: Clients, samples: Samples, answers: Sequence[Arrays], setup: Setup,
-    executed: Mapping[str, float] | None,
+    executed: Mapping[str, float] | None, *, gave_up: bool = False,
 ) -> Verdict:  # fmt: skip
     """Judge what the clients' requests hold after the run that `samples` tells of."""
     shares = executed or {setup.precision: 1.0}
@@ -141,7 +145,7 @@ def verdict_of(
     precision = "int8" if prepared.quantisation else max(shares, key=shares.__getitem__)
     limit = prepared.limits.get(precision, DEFAULT_LIMITS[precision])
     if not clients.carried:
-        return judge(clients.kept(samples), answers, precision, limit)
+        return judge(clients.kept(samples, gave_up=gave_up), answers, precision, limit)
     # with carried state the right answer depends on the state that the last request read, which is still in place
     last = clients.last(samples)
     replayed = reference_outputs(prepared.right, [call.feed for _, call in last], setup.cores)

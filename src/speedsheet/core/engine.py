@@ -1,4 +1,4 @@
-"""The seam to engines: two methods to have one, three to use it.
+"""The seam to engines: two methods to have one, three to use it; giving up and explaining are optional.
 
 The product holds the stopwatch: an engine neither times itself nor reports a statistic. It says when it begins to
 compile (`mark`), and hands out requests whose `run` is the one timed call.
@@ -102,6 +102,17 @@ class Request(Protocol):
 
     def outputs(self) -> Arrays:
         """Return copies of what the latest `run` computed, by output name."""
+
+
+@runtime_checkable
+class GivingUp(Protocol):
+    """A request whose run may be given up; the load loop then need not wait for what it no longer counts."""
+
+    def give_up(self) -> None:
+        """Make a run that is under way, or waits for its turn, raise soon. Called by another thread, never timed.
+
+        A request that was given up is not run again, and its outputs are not read; other requests keep theirs.
+        """
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,7 +161,13 @@ class _Bound:
                 self._binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(into[name]))
             else:
                 self._binding.bind_output(name, "cpu")
-        self.run = partial(session.run_with_iobinding, self._binding)
+        self._options = onnxruntime.RunOptions()
+        self._options.log_severity_level = 4
+        self.run = partial(session.run_with_iobinding, self._binding, self._options)
+
+    def give_up(self) -> None:
+        """Terminate: the run ends after the node in hand."""
+        self._options.terminate = True
 
     def outputs(self) -> Arrays:
         """Copy the outputs of the latest run."""

@@ -136,6 +136,10 @@ class _Bound:
             self._request.set_tensor(self._ports[name], openvino.Tensor(into[name], shared_memory=True))
         self.run = partial(self._request.infer, share_outputs=True)
 
+    def give_up(self) -> None:
+        """Cancel: what waits for a stream never begins, what runs ends after the node in hand."""
+        self._request.cancel()
+
     def outputs(self) -> Arrays:
         """Copy the outputs of the latest run; a tensor with several names stands under each."""
         return {name: np.array(self._request.get_tensor(port).data) for name, port in self._ports.items()}

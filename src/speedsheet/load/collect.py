@@ -45,18 +45,19 @@ def collect(
     host: Host,
     opened: int = 0,
     steady: bool | None = None,
+    busy_ns: int = 0,
 ) -> Samples:
     """Return the first `counts` requests of each client as samples.
 
     The first cut is where every client has warmed up, the last where the run ended; those between move to the
     nearest completion that ends a round (thread_num completions), since clients that keep step complete in bursts, and
     part of a burst is no fair share of a round. The measured window opens at cut `opened` and closes on the last round
-    in which every client is busy.
+    in which every client is busy, which all are until `busy_ns` at least.
     """
     client, slot, start_ns, end_ns = _columns(plan, logs, counts)
     latency_ns = end_ns - start_ns
     # until the first client's last completion every client is busy, so nothing drains before it
-    busy_ns = min(log.end(count - 1) for log, count in zip(logs, counts, strict=True))
+    busy_ns = max(busy_ns, min(log.end(count - 1) for log, count in zip(logs, counts, strict=True)))
     kept, edges = _edges(end_ns, cuts, busy_ns, len(logs))
     windows = [
         Window(

@@ -26,12 +26,18 @@ def _nobody(_done: float, _left_s: float, _reached: Reached | None) -> None:
     """Tell nobody."""
 
 
-def drive(plan: LoadPlan, clients: Sequence[Sequence[Run]], tell: Tell = _nobody, host: Host = _UNSEEN) -> Samples:
-    """Run the closed loop of `plan` and return every request of it.
+def drive(
+    plan: LoadPlan,
+    clients: Sequence[Sequence[Run]],
+    tell: Tell = _nobody,
+    host: Host = _UNSEEN,
+    give_up: Callable[[], None] | None = None,
+) -> Samples:
+    """Run the closed loop of `plan` and return every request that was completed.
 
     `clients[c]` holds client c's calls in the order of use; it cycles through them. All clients are busy from before
-    the window opens until after it closes; `plan` says when that is, and `host` what disturbs it. Raises EngineFailed
-    with the first failed request.
+    the window opens until after it closes; `plan` says when that is, and `host` what disturbs it. What is in flight
+    then is waited for, or `give_up` makes it raise. Raises EngineFailed with the first request that failed before.
     """
     logs = [Log() for _ in clients]
     watch = Watch(plan, logs, tell, host)
@@ -49,12 +55,16 @@ def drive(plan: LoadPlan, clients: Sequence[Sequence[Run]], tell: Tell = _nobody
                 time.sleep(_POLL_S)
         finally:
             stop.append(True)
+            busy_ns = time.perf_counter_ns()
+            failed = tuple(failures) if give_up else failures  # what breaks off from here on was given up
+            if give_up:
+                give_up()
             for thread in threads:
                 thread.join()
-    if failures:
-        client, error = failures[0]
+    if failed:
+        client, error = failed[0]
         raise EngineFailed(f"a request of client {client} failed: {type(error).__name__}: {error}") from error
-    return watch.done()
+    return watch.done(busy_ns)
 
 
 def _client(

@@ -90,15 +90,15 @@ class Watch:
             self._told(now_ns, counts)
         return False
 
-    def samples(self, counts: Sequence[int]) -> Samples:
+    def samples(self, counts: Sequence[int], busy_ns: int = 0) -> Samples:
         """Return the first `counts` requests of each client, measured from `opened` to the last cut."""
-        return collect(self.plan, self.logs, counts, self.cuts, self.host, self.opened, self.steady)
+        return collect(self.plan, self.logs, counts, self.cuts, self.host, self.opened, self.steady, busy_ns)
 
-    def done(self) -> Samples:
-        """Return all samples, when the clients have stopped."""
+    def done(self, busy_ns: int = 0) -> Samples:
+        """Return all samples, when the clients have stopped; until `busy_ns` each of them had a request in flight."""
         if self._settled and self.steady:
             self.steady = still_steady(np.array([self._medians[p] for p in self._calm() if p >= self.opened]))
-        return self.samples([log.count() for log in self.logs])
+        return self.samples([log.count() for log in self.logs], busy_ns)
 
     def _due(self, now_ns: int, counts: Sequence[int]) -> bool:
         last = self.cuts[-1]

@@ -9,6 +9,9 @@ Needs pytest (for `tmp_path`) in the environment that runs it, and nothing else.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -19,7 +22,7 @@ from onnx.reference import ReferenceEvaluator
 
 from speedsheet.core.arrays import aligned
 from speedsheet.core.artifact import Artifact
-from speedsheet.core.engine import Engine, EngineInfo, Session, Setup
+from speedsheet.core.engine import Engine, EngineInfo, GivingUp, Session, Setup
 from speedsheet.core.errors import SpeedsheetError
 from speedsheet.core.workload import Arrays
 
@@ -85,6 +88,30 @@ class EngineContract:
         for request, feed in zip(requests, feeds, strict=True):
             self.check(request.outputs(), feed, tmp_path)
 
+    def test_what_is_given_up_ends_and_harms_nobody(self, tmp_path: Path) -> None:
+        """Runs that are given up end, or raise; what others hold stays, and the session serves on."""
+        session, feeds = self.session(tmp_path, thread_num=4), [example_feed(seed) for seed in range(5)]
+        *busy, idle = [session.bind(feed, {}) for feed in feeds]
+        if not isinstance(idle, GivingUp):
+            return  # this engine's runs are waited for
+        idle.run()
+        stop: list[bool] = []
+        threads = [threading.Thread(target=_until, args=(request.run, stop), daemon=True) for request in busy]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.05)
+        stop.append(True)
+        for request in busy:
+            assert isinstance(request, GivingUp)
+            request.give_up()
+        for thread in threads:
+            thread.join(timeout=60)
+        assert not any(thread.is_alive() for thread in threads)
+        self.check(idle.outputs(), feeds[-1], tmp_path)
+        fresh = session.bind(feeds[0], {})
+        fresh.run()
+        self.check(fresh.outputs(), feeds[0], tmp_path)
+
     def test_what_executed_is_told_as_shares(self, tmp_path: Path) -> None:
         """An audited session tells the share of each type, and fp32 is fp32."""
         session = self.session(tmp_path, audit=True)
@@ -135,6 +162,13 @@ class EngineContract:
             scale = np.abs(wanted[name]).max()
             assert np.abs(outputs[name] - wanted[name]).max() <= self.tolerance * scale
         assert "y" in outputs
+
+
+def _until(run: Callable[[], object], stop: list[bool]) -> None:
+    """Run until told to stop; what is given up meanwhile may raise whatever the engine raises."""
+    with suppress(Exception):
+        while not stop:
+            run()
 
 
 def example_model() -> onnx.ModelProto:
