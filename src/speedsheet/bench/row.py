@@ -32,7 +32,7 @@ from speedsheet.records import store as records
 from speedsheet.stats.estimates import MIN_BATCHES
 
 #: A quick row: this window, longer only where that makes an interval within so many seconds.
-_QUICK_S, _QUICK_ROUNDS_S = 3.0, 16.0
+_QUICK_S, _QUICK_ROUNDS_S = 3.0, 18.5
 #: A steady state is sought for as long again as the window lasts, at least and at most for so many seconds in all.
 _SOUGHT, _LEAST_SOUGHT_S, _MOST_SOUGHT_S = 2.0, 20.0, 60.0
 _MB = 1_000_000
