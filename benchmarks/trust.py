@@ -242,7 +242,8 @@ def report() -> str:
     missing = [name for name, part in PARTS.items() if not _found(part)]
     counts = [head, "|---|---:|---:|---|---:|---:|", *answers, "", *_noise(), "", *_power()] if answers else []
     introduction = _INTRODUCTION.format(date=today, version=__version__, hardware=hardware)
-    introduction += f" {_INTERFERENCE}" if (_HERE / "docs/trust-interference.md").is_file() else ""
+    for name, what in _BESIDE.items():
+        introduction += f" {what} is in [{name}]({name})." if (_HERE / "docs" / name).is_file() else ""
     lines = [_TITLE, "", *_filled(introduction), "", *counts]
     lines += [f"Not counted on this host: {', '.join(missing)}.", ""] if missing else []
     lines += ["## In simulated time", "", *_filled(_SIMULATION), "", *simulated(), "", *_filled(_SIMULATED_NOTE)]
@@ -307,9 +308,10 @@ Those of the empty engine run two at a time, and disturb each other.
 A side against itself may differ at 99 % once in a hundred times; more than 8 in 300 then come by chance once in 270.
 The slowed engine (`speedsheet.testing.slowed`) spins after each request for 3 % of the processor time that it took, and
 is compared with itself at 0 %."""
-_INTERFERENCE = (
-    "How often the ledger of interference sees a neighbour is in [trust-interference.md](trust-interference.md)."
-)
+_BESIDE = {
+    "trust-interference.md": "How often the ledger of interference sees a neighbour",
+    "trust-noisy-host.md": "What was counted on a host that others disturb",
+}
 _POWER = """
 By the half-widths of the comparisons with the slowed engine, nine of ten of them would find 3 % on this host if each
 measured for about {needed} (`compare --live --time`)."""

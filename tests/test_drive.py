@@ -91,22 +91,24 @@ def test_a_failing_request_fails_the_run_and_stops_the_others():
 
 
 class Engine:
-    """Serves one request at a time, 50 ms each; others wait for their turn until they are given up."""
+    """Serves one request at a time, 50 ms each, first come, first served; what waits or runs can be given up."""
 
     def __init__(self):
-        self.turn, self.over, self.broken_off = threading.Lock(), threading.Event(), []
+        self.waiting, self.over, self.broken_off = [], threading.Event(), []
 
     def run(self):
-        while not self.turn.acquire(timeout=0.001):
-            self.check()
+        ticket = object()
+        self.waiting.append(ticket)
         try:
+            while self.waiting[0] is not ticket:
+                self.pause()
             for _ in range(50):
-                time.sleep(0.001)
-                self.check()
+                self.pause()
         finally:
-            self.turn.release()
+            self.waiting.remove(ticket)
 
-    def check(self):
+    def pause(self):
+        time.sleep(0.001)
         if self.over.is_set():
             self.broken_off.append(1)
             raise RuntimeError("cancelled")
@@ -117,7 +119,9 @@ def test_what_is_in_flight_at_the_end_may_be_given_up():
     plan, engine = LoadPlan(6, 0.1, requests_per_client=2), Engine()
     samples = drive(plan, [[engine.run] * 8] * 6, give_up=engine.over.set)
     assert len(engine.broken_off) == 6
-    assert np.count_nonzero(samples.phase == WINDOW) == 12
+    served = np.bincount(samples.client[samples.phase == WINDOW])
+    assert served.min() >= 2
+    assert served.sum() % 6 == 0
     assert np.count_nonzero(samples.phase == AFTER) < 6
     waited = Engine()
     drained = drive(plan, [[waited.run] * 8] * 6)

@@ -15,7 +15,7 @@ from pathlib import Path
 #: How a folder begins that is not whole; a later `publish` in the same place sweeps what was left.
 UNFINISHED = ".unfinished-"
 _ABANDONED_S = 3600.0
-_NAME_TRIES = 8
+_NAME_TRIES = 1000
 
 
 def publish(parent: Path, name: Callable[[], str], fill: Callable[[Path], None]) -> Path:
