@@ -91,7 +91,7 @@ PARTS = {
     for part in (
         Part("null", "the empty engine against itself", 300, Design(6, 2, 0.05), 0.05, 2, _null),
         Part("real", f"ONNX Runtime on {_MODEL} against itself", 100, Design(6, 2, 0.1), 0.1, 1, _real),
-        Part("slow", "the same against itself slowed by 3 %", 10, _MINUTE, 0.25, 1, _slow),
+        Part("slow", f"ONNX Runtime on {_MODEL} against itself slowed by 3 %", 10, _MINUTE, 0.25, 1, _slow),
     )
 }
 
