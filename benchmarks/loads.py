@@ -2,9 +2,8 @@
 
     python benchmarks/loads.py [MODEL] [--precision int8] [--engine openvino] [--threads 2] [--loads 24]
 
-Each load is one of `speedsheet run`, without the clock: all clients run at once until each has had every batch of the
-pool. They share one process, so that a load finds memory that others used. An engine that packs weights wrongly, now
-and then, answers wrongly for as long as that model is loaded, at full speed.
+Each load is one of `speedsheet run`, for its gate alone: all clients run at once until each has had every batch of the
+pool. They share one process, so that a load finds memory that others used.
 """
 
 from __future__ import annotations
@@ -12,22 +11,22 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from threading import Thread
+from typing import Any
 
 from speedsheet import __version__
-from speedsheet.bench.clients import Call, bind
+from speedsheet.bench.clients import bind
 from speedsheet.bench.job import Prepared
-from speedsheet.bench.judge import Kept, judge
 from speedsheet.bench.row import Desk, readied
-from speedsheet.bench.taken import load
+from speedsheet.bench.taken import load, verdict_of
 from speedsheet.core.engine import Setup
 from speedsheet.core.plan import LoadPlan
 from speedsheet.core.request import RowRequest
 from speedsheet.core.workload import Arrays
 from speedsheet.host.facts import host_facts
+from speedsheet.load.drive import drive
 
 
 def main() -> None:
@@ -42,37 +41,28 @@ def main() -> None:
     request = RowRequest(asked.model, asked.engine, precision=asked.precision, thread_num=asked.threads)
     with tempfile.TemporaryDirectory() as folder:
         job = readied(request, Desk(Path(folder), 120.0), lambda *_: None).job
-    prepared, setup = Prepared.from_json(job["prepared"]), Setup(**job["setup"])
+    prepared = Prepared.from_json(job["prepared"])
     feeds, answers = prepared.feeds(), prepared.answers()
     host = host_facts()
     print(f"{host['hostname']}: {host['cpu']}, {host['cores_allowed']} cores; speedsheet {__version__}")
     print(f"{asked.engine} {version(asked.engine)}: {asked.model} in {asked.precision}, thread_num {asked.threads}")
     said: Counter[str] = Counter()
     for _ in range(asked.loads):
-        said[_judged(asked.engine, prepared, setup, feeds, answers)] += 1
+        said[_judged(job, prepared, feeds, answers)] += 1
     for words, count in said.most_common():
         print(f"  {count} of {asked.loads} loads: {words}")
 
 
-def _judged(engine: str, prepared: Prepared, setup: Setup, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -> str:
+def _judged(job: Mapping[str, Any], prepared: Prepared, feeds: Sequence[Arrays], answers: Sequence[Arrays]) -> str:
     """Load once, let every client run the whole pool, and say what the gate says."""
-    session = load(engine, prepared, setup).session
-    clients = bind(session, LoadPlan(setup.thread_num, 0.0, pool_batches=prepared.slots), feeds, answers, {})
-    threads = [Thread(target=_run, args=(calls,)) for calls in clients.calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    kept = [Kept(c, call.slot, call.request.outputs()) for c, calls in enumerate(clients.calls) for call in calls]
+    setup = Setup(**job["setup"])
+    session = load(job["engine"], prepared, setup).session
+    plan = LoadPlan(setup.thread_num, 0.1, requests_per_client=prepared.slots, pool_batches=prepared.slots)
+    clients = bind(session, plan, feeds, answers, job["carry"])
+    samples = drive(plan, [[call.request.run for call in calls] for calls in clients.calls])
+    gate = verdict_of(prepared, clients, samples, answers, setup, job["row"]["precision_executed"]).gate
     session.close()
-    precision = "int8" if prepared.quantisation else setup.precision
-    gate = judge(kept, answers, precision, prepared.limits.get(precision)).gate
     return f"{'right' if gate.passed else 'WRONG'}, {gate.metric} {gate.value:.3g}, allowed {gate.limit:.3g}"
-
-
-def _run(calls: Sequence[Call]) -> None:
-    for call in calls:
-        call.request.run()
 
 
 if __name__ == "__main__":

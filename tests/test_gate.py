@@ -1,10 +1,15 @@
 """The gate catches what is wrong and lets pass what is honest; what it cannot see is written in docs/gate.md."""
 
+import threading
+
 import numpy as np
 import pytest
 
+from speedsheet.bench.clients import bind
 from speedsheet.bench.judge import Kept, check_finite, judge
 from speedsheet.core.errors import RowFailed
+from speedsheet.core.plan import LoadPlan
+from speedsheet.load.drive import drive
 
 DRAW = np.random.default_rng(920)
 #: Networks answer alike to everything: a large common part, and a small part that depends on the input.
@@ -166,3 +171,61 @@ def test_flat_and_equal_outputs_are_named_each_with_what_is_true_of_it():
     assert flat == "a varies with the input by less than one rounding, so the gate sees only their size"
     assert same == "b, c are the same for every input, so the gate cannot see which one was answered"
     assert "--data FILE.npz" in do
+
+
+class Waited:
+    """A request that answers with ones; until its run has ended, what it writes is half done."""
+
+    def __init__(self, over, into):
+        self.over, self.into = over, into
+
+    def run(self):
+        self.into["y"].fill(np.nan)
+        if self.over.wait(0.01):
+            raise RuntimeError("cancelled")
+        self.into["y"].fill(1)
+
+    def outputs(self):
+        return {"y": self.into["y"].copy()}
+
+
+class Cancelled(Waited):
+    """The same, and it can be given up."""
+
+    def give_up(self):
+        self.over.set()
+
+
+class Session:
+    """Its requests are of one kind, and all are over at once."""
+
+    def __init__(self, request):
+        self.request, self.over = request, threading.Event()
+
+    def bind(self, _feed, into):
+        return self.request(self.over, into)
+
+
+def bound(request, slots=2, carry=None):
+    plan = LoadPlan(3, 0.1, pool_batches=slots)
+    feed, answer = {"x": np.ones(4, np.float32)}, {"y": np.ones(4, np.float32)}
+    return plan, bind(Session(request), plan, [feed] * slots, [answer] * slots, carry or {})
+
+
+def test_what_was_given_up_is_not_judged():
+    """What a client had begun is half written; every client is judged by what it completed."""
+    plan, clients = bound(Cancelled)
+    runs = [[call.request.run for call in calls] for calls in clients.calls]
+    samples = drive(plan, runs, give_up=clients.giving_up())
+    kept = list(clients.kept(samples, gave_up=True))
+    assert {each.client for each in kept} == {0, 1, 2}
+    assert all((each.outputs["y"] == 1).all() for each in kept)
+    assert any(np.isnan(each.outputs["y"]).any() for each in clients.kept(samples))
+
+
+def test_nothing_is_given_up_where_nothing_would_be_left_to_judge():
+    """With one batch, with state that is carried on, or where an engine cannot, what is in flight is waited for."""
+    assert bound(Cancelled)[1].giving_up()
+    assert not bound(Cancelled, slots=1)[1].giving_up()
+    assert not bound(Cancelled, carry={"y": "x"})[1].giving_up()
+    assert not bound(Waited)[1].giving_up()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from speedsheet.core.errors import RecordDamaged
-from speedsheet.core.folders import safe_name
+from speedsheet.core.folders import publish, safe_name
 from speedsheet.core.measurement import Finding, Gate, Latency, Measurement, Throughput
 from speedsheet.core.samples import AFTER, FLAGGED, WARMUP, WINDOW, Samples, Window
 from speedsheet.host import cgroup, facts, places
@@ -285,6 +286,15 @@ def test_hostile_names_stay_in_the_store(tmp_path: Path, model: str) -> None:
     assert Path(str(sealed.record)).parent == inside
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
     assert store.read(Path(str(sealed.record))).measurement.model == model
+
+
+def test_many_writers_of_one_second_all_find_a_name(tmp_path: Path) -> None:
+    """Names that are taken are passed over, however many there are, and nothing of them is overwritten."""
+    for number in range(40):
+        (tmp_path / str(number)).mkdir()
+    names = count()
+    assert publish(tmp_path, lambda: str(next(names)), lambda folder: (folder / "row").touch()).name == "40"
+    assert not any((tmp_path / str(number) / "row").exists() for number in range(40))
 
 
 @given(st.text(), st.integers(1, 60))
