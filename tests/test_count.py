@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from speedsheet.convert.graph.count import count
 from speedsheet.core.errors import BadModel
+from speedsheet.core.macs import of_integers
 
 
 def model(
@@ -63,6 +64,15 @@ def test_recurrent_layers_are_counted(kind: str, gates: int):
     counts = count(model([node], {"x": [7, 3, 5]}, shapes), {"x": (7, 3, 5)})
     assert counts.macs == 7 * 3 * 2 * gates * 6 * (5 + 6)
     assert counts.macs_by_node == {"y": counts.macs}
+
+
+@pytest.mark.parametrize(("operator", "integers"), [
+    ("QLinearConv", True), ("MatMulInteger", True), ("MatMulIntegerToFloat", True), ("QGemm", True),
+    ("DynamicQuantizeLSTM", True), ("Conv", False), ("DequantizeLinear", False), ("DynamicQuantizeLinear", False),
+])  # fmt: skip
+def test_products_of_integers_are_known_by_name(operator, integers):
+    """One list for the audit, for what stays in floating point, and for what a file already is."""
+    assert of_integers(operator) is integers
 
 
 def test_the_batch_is_what_is_given():

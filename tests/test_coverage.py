@@ -27,6 +27,7 @@ SLACK = 3 * (0.95 * 0.05 / RUNS) ** 0.5
     (Cell(lognormal(), 8, 1_600), ("throughput", "mean", "p50", "p90", "p99")),
     (Cell(autoregressive(30), 1, 6_400), ("throughput", "mean", "p50", "p90")),
     (Cell(regimes(), 8, 6_400), ("throughput", "mean", "p50", "p90", "p99")),
+    (Cell(regimes(), 1, 1_600), ("p50",)),
     (Cell(heavy_tail(), 16, 1_600), ("throughput", "mean", "p50", "p90", "p99")),
     (Cell(autoregressive(30), 8, 8_000, flagged=0.2), ("throughput", "mean", "p50", "p90")),
     (Cell(regimes(), 8, 9_600, processes=3, offset=0.02), ("throughput", "mean", "p50", "p90")),
@@ -48,15 +49,10 @@ def test_a_run_that_a_target_ended_is_told_from_one_that_was_as_long_as_it_was_t
     assert slow.checked <= 0.05 * slow.ended
 
 
-#: The one promise that is not kept: the neighbour comes eight times in such a run, and its median is known as
-#: well as by 50 independent requests, just.
-MISSED = "One process; a neighbour comes and goes, 1 client, 1600 requests: p50 91.6 %"
-
-
 def test_the_table_in_the_documentation_keeps_what_is_promised():
-    """Every promised cell holds in 92 to 98 % with at least 1 000 runs; what does not is named in the document.
+    """Every promised cell holds in 92 to 98 % of at least 1 000 runs, and is withheld in at most 10 % of them.
 
-    More than promised is allowed only where processes are pooled; less in one cell.
+    More than 98 % is allowed only where processes are pooled, and named in the document.
     """
     assert "counts 1000 simulated" in DOCUMENT
     named = {line.removeprefix("- ") for line in DOCUMENT.splitlines() if line.startswith("- ")}
@@ -72,12 +68,12 @@ def test_the_table_in_the_documentation_keeps_what_is_promised():
             if match is None:  # in parentheses, or blank: nothing is promised
                 continue
             promised += 1
-            if float(match[1]) < 92.0:
-                assert f"{row}{figure} {cell}" == MISSED
-            if not 92.0 <= float(match[1]) <= 98.0 or int(match[2] or 0) > 10:
+            assert float(match[1]) >= 92.0, line
+            assert int(match[2] or 0) <= 10, line
+            if float(match[1]) > 98.0:
                 beyond.add(row)
                 assert any(one.startswith(row) and f"{figure} {cell}" in one for one in named), line
-    assert {one for one in beyond if not one.startswith("Three processes")} == {MISSED.removesuffix("p50 91.6 %")}
+    assert all(one.startswith("Three processes") for one in beyond)
     assert len(named) == len(beyond)
     assert promised > 300
 

@@ -7,11 +7,13 @@ from hypothesis import strategies as st
 from scipy import special, stats
 
 from speedsheet.core.samples import AFTER, WARMUP, WINDOW, Samples
-from speedsheet.stats.estimates import estimate
+from speedsheet.stats.autocorrelation import integrated_time, lasting_time
+from speedsheet.stats.estimates import estimate, pooled
 from speedsheet.stats.percentiles import requests_needed
 from speedsheet.stats.rounds import Rounds
 from speedsheet.stats.spread import spread
 from speedsheet.stats.student import incomplete_beta, t_quantile
+from speedsheet.testing.simulated import autoregression, lognormal, scaled, simulate
 
 
 def closed_loop(latency_s, thread_num, *, open_round=1):
@@ -72,6 +74,64 @@ def test_a_process_weighs_as_many_rounds_as_it_has():
     apart = second[1:].mean() - first.mean()
     assert spread(pairs, [4096, 4097]).error == pytest.approx(apart / 2, rel=1e-3)
     assert spread([first, second[1:]], [4096, 4096]).error == pytest.approx(apart / 2)
+
+
+def test_what_is_slow_is_seen_under_noise():
+    """A disturbance that lasts 75 elements under four times its noise: the integrated time hardly tells of it."""
+    draw = np.random.default_rng(5)
+    seen = [draw.standard_normal(4096) + 0.5 * autoregression(draw.standard_normal(4096), 74 / 76) for _ in range(50)]
+    integrated = [integrated_time(series) for series in seen]
+    lasting = [lasting_time(series, tau) for series, tau in zip(seen, integrated, strict=True)]
+    assert np.median(integrated) < 20
+    assert 55 <= np.median(lasting) <= 150
+    assert all(least <= found for least, found in zip(integrated, lasting, strict=True))
+
+
+@given(st.integers(1, 5000), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_what_is_independent_does_not_seem_to_last(size, seed):
+    """Noise alone lasts no longer than it did, but for a chance of one in a hundred at each length of bin."""
+    draw = np.random.default_rng(seed)
+    lasting = [lasting_time(draw.standard_normal(size), 1.0) for _ in range(20)]
+    assert np.median(lasting) == 1.0
+    assert lasting_time(np.zeros(size), 3.0) == 3.0
+
+
+def test_processes_that_agree_are_one_and_those_that_differ_are_not():
+    """Three processes apart by more than their noise: few degrees of freedom; by less: those of the noise."""
+    noise = [np.random.default_rng(seed).standard_normal(1000) for seed in range(3)]
+    alike, apart = ([one - one.mean() + shift * turn for turn, one in enumerate(noise)] for shift in (0.01, 1.0))
+    agreed, differ = spread(alike, [1000] * 3), spread(apart, [1000] * 3)
+    assert agreed.degrees > 20
+    assert agreed.noise is None
+    assert (differ.degrees, differ.error) == (2, pytest.approx(1 / 3**0.5))
+    assert differ.noise.error == pytest.approx(agreed.error)
+    assert differ.noise.degrees == agreed.degrees
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+def test_intervals_of_processes_hold_however_far_they_differ(processes):
+    """Not at all, or by one to sixteen times the variance of their noise: 93 % and more hold, but for chance."""
+    draw, runs, rounds = np.random.default_rng(11), 1000, 100
+    for times in (0, 1, 2, 4, 8, 16):
+        held = 0
+        for _ in range(runs):
+            offsets = draw.standard_normal(processes) * (times / rounds) ** 0.5
+            series = [offset + draw.standard_normal(rounds) for offset in offsets]
+            held += abs(np.mean(series)) <= spread(series, [rounds] * processes).half_width
+        assert 0.93 - 3 * (0.07 * 0.93 / runs) ** 0.5 <= held / runs, times
+        assert held / runs <= 0.985 + 3 * (0.015 * 0.985 / runs) ** 0.5, times
+
+
+@pytest.mark.parametrize(("apart", "shown"), [(0.02, True), (0.1, True), (0.5, False)])
+def test_a_percentile_is_not_withheld_for_processes_that_differ(apart, shown):
+    """Processes that differ by some per cent widen p99, and take no request away; by half, one is all of it."""
+    runs = [simulate(scaled(lognormal(), 1 + apart * turn), clients=8, requests=3_200, seed=turn) for turn in range(3)]
+    together = pooled(runs, batch_size=1, thread_num=8).latency_ms
+    alone = estimate(runs[1], batch_size=1, thread_num=8).latency_ms
+    assert (together.p99 is not None) is shown
+    if shown:
+        assert np.ptp(together.bounds["p99"]) > np.ptp(alone.bounds["p99"])
 
 
 @pytest.mark.parametrize("thread_num", [1, 8])

@@ -41,6 +41,7 @@ from speedsheet.core import arrays
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.errors import BadInput
 from speedsheet.core.folders import publish
+from speedsheet.core.macs import of_integers
 from speedsheet.core.plan import POOL_BATCHES
 from speedsheet.core.request import AS_IS, RowRequest
 from speedsheet.core.workload import Arrays
@@ -50,7 +51,6 @@ from speedsheet.host.places import cache_folder
 #: Counts up when the same request would be prepared otherwise, so that an older cache is not taken for a current one.
 _FORM = 2
 _CACHE_BYTES = 8 << 30
-_QUANTISED = frozenset({"DequantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger"})
 _IN_USE_S = 3600.0
 
 
@@ -127,7 +127,7 @@ def _right(request: RowRequest, model: Model) -> Artifact:
 def _found_quantised(artifact: Artifact) -> dict[str, Any]:
     """Say what a file that was quantised elsewhere leaves in floating point; nothing where it is not quantised."""
     model = onnx.load(artifact.graph, load_external_data=False)
-    if not any(node.op_type in _QUANTISED for node in model.graph.node):
+    if not any(node.op_type == "DequantizeLinear" or of_integers(node.op_type) for node in model.graph.node):
         return {}
     return {"tool": "the file's own", "float_layers": float_layers(model)}
 

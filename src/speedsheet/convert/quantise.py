@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -32,7 +31,7 @@ from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import Setup
 from speedsheet.core.errors import MissingExtra, RowFailed
 from speedsheet.core.folders import publish
-from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS
+from speedsheet.core.macs import CONVOLUTIONS, PRODUCTS, of_integers
 from speedsheet.core.workload import Arrays
 from speedsheet.host.facts import host_facts
 
@@ -43,8 +42,6 @@ _X86 = frozenset({"x86_64", "AMD64", "i686"})
 #: Any of these adds int8 products in 32 bits.
 _WIDE_SUMS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8"})
 _FOLDER = "onnxruntime"
-#: Products that read integers as they are, without a node that dequantises.
-_INTEGER = re.compile("QLinear|QGemm|Integer|DynamicQuantize")
 _INLINE_BYTES = 1024
 _ATTENTIONS = 2
 
@@ -135,7 +132,7 @@ def float_layers(model: onnx.ModelProto) -> list[str]:
         node.name or node.output[0]
         for node in model.graph.node
         if node.op_type in CONVOLUTIONS | PRODUCTS
-        and not _INTEGER.search(node.op_type)
+        and not of_integers(node.op_type)
         and not all(_reaches_quantiser(name, model, maker) for name in node.input[:2])
     ]
 

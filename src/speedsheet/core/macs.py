@@ -1,4 +1,4 @@
-"""Multiply-accumulates of an ONNX operator from its shapes: one rule for counting and for auditing."""
+"""Products in an ONNX operator: how many from its shapes, and whether of integers; one rule to count and to audit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ PRODUCTS = frozenset(
 )
 #: The operators that carry a state from step to step, and how many products with it each has.
 GATES = {"LSTM": 4, "DynamicQuantizeLSTM": 4, "GRU": 3, "RNN": 1}
+_INTEGERS = frozenset({"QGemm", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 
 Shape = Sequence[int]
+
+
+def of_integers(operator: str) -> bool:
+    """Whether an operator computes with integers as they are, without a node that dequantises them first."""
+    return operator in _INTEGERS or operator.startswith("QLinear") or "Integer" in operator
 
 
 def conv_macs(weight: Shape, output: Shape) -> int:

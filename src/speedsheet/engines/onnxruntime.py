@@ -24,7 +24,7 @@ import numpy as np
 from speedsheet.core.artifact import Artifact
 from speedsheet.core.engine import EngineInfo, EngineUnavailable, Operation, Request, Setup
 from speedsheet.core.errors import BadInput, EngineFailed
-from speedsheet.core.macs import CONVOLUTIONS, GATES, PRODUCTS, conv_macs, product_macs, recurrent_macs
+from speedsheet.core.macs import CONVOLUTIONS, GATES, PRODUCTS, conv_macs, of_integers, product_macs, recurrent_macs
 from speedsheet.core.workload import Arrays
 
 _CPU = "CPUExecutionProvider"
@@ -49,8 +49,6 @@ _LEVELS = {
     "all": "ORT_ENABLE_ALL",
 }
 _SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
-#: Operators that multiply int8, and whose names do not begin with QLinear, nor have Integer in them.
-_NARROW = frozenset({"QGemm", "QAttention", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM"})
 _IMAGE_RANK = 3
 #: What the profile adds to a node's name.
 _KERNEL = re.compile(r"(_token_\d+)?_kernel_time$")
@@ -269,7 +267,7 @@ def _shares(nodes: list[dict[str, Any]], macs_by_name: Mapping[str, int]) -> dic
 
 def _kind(node: dict[str, Any]) -> str | None:
     op, types = node["op_name"], [kind for typed in node["input_type_shape"] for kind in typed]
-    if op.startswith("QLinear") or op in _NARROW or "Integer" in op:
+    if of_integers(op):
         return "int8"
     return next((_TYPES[kind] for kind in types if kind in _TYPES), None)
 

@@ -23,7 +23,7 @@ from speedsheet.stats.percentiles import PERCENTILES
 from speedsheet.stats.spread import CONFIDENCE
 
 #: Named on every record, and counts up when the same samples would be estimated otherwise.
-ESTIMATOR = "cosines/3"
+ESTIMATOR = "cosines/4"
 #: Fewer rounds have no interval.
 MIN_BATCHES = MIN_ROUNDS
 LITTLE_LIMIT = 0.02
@@ -70,8 +70,8 @@ def estimate(samples: Samples, *, batch_size: int, thread_num: int) -> Estimates
 def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Estimates:
     """Estimate from the runs of several processes, each measured alone; the spread between them enters every interval.
 
-    An interval is the wider of two: Student's over the means of the processes, which holds whatever differs between
-    them, and that of the noise within them. Raises ValueError where no request is undisturbed.
+    Where they differ by more than the noise within them explains, the interval is Student's over their means, which
+    holds whatever differs between them. Raises ValueError where no request is undisturbed.
     """
     data = Data.of(runs, thread_num).ordered()
     requests, window_s = data.latency_ns.size, data.window_s

@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 
 from speedsheet.core.samples import Samples
 from speedsheet.core.units import NS_PER_S
-from speedsheet.stats.percentiles import requests_needed, supported
+from speedsheet.stats.percentiles import Support, requests_needed, supported
 from speedsheet.stats.rounds import Rounds, cut
 from speedsheet.stats.spread import Spread, batch_skewness, spread, stretched, t_of
+
+#: Processes that differ may leave a percentile so many times fewer independent requests than it needs.
+_APART = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +114,17 @@ class Data:
         if not known.degrees:
             return Figure(value if lacking <= 1 else None, more_s=self._more_s(known, lacking))
         share = float(np.mean([series.mean() for series in above]))
-        support = supported(
-            quantile,
-            self.latency_ns.size,
-            self._independent(share * (1 - share), known),
-            known.degrees,
-            batch_skewness(above),
-        )
-        lacking = max(lacking, support.lacking)
+        skewness = batch_skewness(above)
+
+        def supports(error: Spread) -> Support:
+            independent = self._independent(share * (1 - share), error)
+            return supported(quantile, self.latency_ns.size, independent, error.degrees, skewness)
+
+        support = supports(known)
+        short = support.lacking
+        if known.noise:  # how far processes differ is no lack of requests, within bounds; the noise within them tells
+            short = max(supports(known.noise).lacking, short / _APART)
+        lacking = max(lacking, short)
         if lacking > 1:
             return Figure(None, independent=support.independent, more_s=self._more_s(known, lacking))
         low, high = np.quantile(self.latency_ns, support.levels, method="weibull")

@@ -17,7 +17,7 @@ from math import pi, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from speedsheet.stats.autocorrelation import integrated_time
+from speedsheet.stats.autocorrelation import integrated_time, lasting_time
 
 #: Coefficients used: more would narrow an interval by 3 % at most, and see less of what is slow.
 MOST_COEFFICIENTS, LEAST_COEFFICIENTS = 24, 4
@@ -25,8 +25,8 @@ MOST_COEFFICIENTS, LEAST_COEFFICIENTS = 24, 4
 MIN_ROUNDS = LEAST_COEFFICIENTS + 1
 #: Coefficients per element where the series tells of no correlation: short runs tell little.
 _SHARE = 0.4
-#: Bias of the variance that is allowed, were the series autoregressive with the time estimated.
-_BIAS = 0.05
+#: Bias of the variance that is allowed, were the series autoregressive with the time that is seen to last.
+_BIAS = 0.1
 #: A series of fewer times its own autocorrelation time has no interval; a shorter one than `_TELLS` does not tell it.
 LEAST_TIMES = 6.0
 _TELLS = 16
@@ -52,13 +52,13 @@ def uncertainty(series: NDArray[np.float64]) -> Uncertainty:
     missing = max(MIN_ROUNDS, LEAST_TIMES * tau if n >= _TELLS else 0.0) - n
     if missing > 0:
         return Uncertainty(0.0, 0, tau, missing)
-    degrees = coefficients(n, tau)
+    degrees = coefficients(n, lasting_time(series, tau))
     found = _cosines(n)[:degrees] @ series
     return Uncertainty(sqrt(float(found @ found) / degrees / n), degrees, tau)
 
 
 def coefficients(n: int, tau: float) -> int:
-    """Return how many cosine coefficients of a series of n elements are still at frequency zero, given its tau.
+    """Return how many cosine coefficients of a series of n elements are still at frequency zero, `tau` being its time.
 
     For a first-order autoregression the mean of the first k is low by (pi k / n)^2 (tau^2 - 1) / 12.
     """

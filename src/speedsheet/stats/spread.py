@@ -16,6 +16,9 @@ from speedsheet.stats.student import t_quantile
 CONFIDENCE = 0.95
 #: A skewness of the mean above this is not told well enough by a sample to be believed.
 _MOST_SKEW = 0.4
+#: Processes that differ by no more than the noise within them explains, in variance, are alike. Two tell little of how
+#: far they differ, and must agree closely. At their least kind the bounds leave 93 % of the intervals to hold.
+_ALIKE, _TWO_ALIKE = 1.0, 0.2
 #: Batches of a series whose skewness tells that of its mean, and the fewest that do.
 _BATCHES, _LEAST_BATCHES = 40, 16
 
@@ -24,12 +27,14 @@ _BATCHES, _LEAST_BATCHES = 40, 16
 class Spread:
     """The standard error of a mean with its degrees of freedom; both zero where the run is too short to tell.
 
-    `longer` is by which factor the run would have to be longer, at the least, to tell.
+    `longer` is by which factor the run would have to be longer, at the least, to tell. `noise` is the part of the
+    spread that lies within processes, where that between them is larger.
     """
 
     error: float
     degrees: float
     longer: float = 1.0
+    noise: Spread | None = None
 
     @property
     def half_width(self) -> float:
@@ -40,24 +45,27 @@ class Spread:
 def spread(series: Sequence[NDArray[np.float64]], rounds: Sequence[int]) -> Spread:
     """Return how well the mean over all series is known, one series (elements,) for each process.
 
-    A process weighs as many `rounds` as it has, however many of them an element stands for. Of several processes, the
-    wider of two intervals is taken: Student's over their means, which holds whatever differs between them, and that of
-    the noise within them.
+    A process weighs as many `rounds` as it has, however many of them an element stands for. Where several differ by
+    more than the noise within them explains, the error is that of their means with Student's few degrees of freedom,
+    which holds whatever differs between them; if its interval is the wider one.
     """
     lengths = np.array([count for one, count in zip(series, rounds, strict=True) if one.size], np.float64)
     series = [one for one in series if one.size]
     known = [uncertainty(one) for one in series]
     factors = [1 + each.missing / one.size for one, each in zip(series, known, strict=True)]
-    found = [Spread(0.0, 0.0, max(factors, default=MIN_ROUNDS))]
     weights = lengths / max(lengths.sum(), 1.0)
+    noise = None
     if series and all(each.degrees for each in known):
-        noise = np.array([weight * each.error for weight, each in zip(weights, known, strict=True)]) ** 2
-        found.append(_summed(noise, np.array([each.degrees for each in known])))
+        variances = np.array([weight * each.error for weight, each in zip(weights, known, strict=True)]) ** 2
+        noise = _summed(variances, np.array([each.degrees for each in known]))
     if len(series) > 1:
         means = np.array([one.mean() for one in series])
-        between = float(weights @ (means - weights @ means) ** 2) / (len(series) - 1)
-        found.append(Spread(sqrt(between), len(series) - 1))
-    return max(found, key=lambda each: (each.degrees > 0, each.half_width if each.degrees else 0.0))
+        variance = float(weights @ (means - weights @ means) ** 2) / (len(series) - 1)
+        between = Spread(sqrt(variance), len(series) - 1, noise=noise)
+        alike = _TWO_ALIKE if len(series) == 2 else _ALIKE  # noqa: PLR2004 - a pair
+        if noise is None or (variance > alike * noise.error**2 and between.half_width > noise.half_width):
+            return between
+    return noise or Spread(0.0, 0.0, max(factors, default=MIN_ROUNDS))
 
 
 def _summed(variances: NDArray[np.float64], degrees: NDArray[np.float64]) -> Spread:
