@@ -13,7 +13,7 @@ from speedsheet.stats.percentiles import requests_needed
 from speedsheet.stats.rounds import Rounds
 from speedsheet.stats.spread import spread
 from speedsheet.stats.student import incomplete_beta, t_quantile
-from speedsheet.testing.simulated import autoregression, lognormal, scaled, simulate
+from speedsheet.testing.simulated import autoregression, lognormal, regimes, scaled, simulate
 
 
 def closed_loop(latency_s, thread_num, *, open_round=1):
@@ -172,6 +172,19 @@ def test_percentiles_are_blank_where_requests_are_too_few():
     assert said.latency_ms.p50 == pytest.approx(10)
     assert said.latency_ms.p90 is not None
     assert said.latency_ms.p99 is None
+
+
+@given(st.integers(1, 16), st.integers(0, 2**32))
+@settings(max_examples=50, deadline=None)
+def test_a_percentile_further_out_needs_no_less_time(thread_num, seed):
+    """Of the blank percentiles of a short run, each asks for at least as many seconds as the one before it."""
+    said = estimate(
+        simulate(regimes(), clients=thread_num, requests=400, seed=seed), batch_size=1, thread_num=thread_num
+    )
+    asked = list(said.latency_ms.more_s.values())
+    assert "p99" in said.latency_ms.more_s
+    assert asked == sorted(asked)
+    assert all(said.more_s[name] == more_s for name, more_s in said.latency_ms.more_s.items() if more_s)
 
 
 def test_time_outside_requests_is_a_finding():

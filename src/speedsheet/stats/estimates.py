@@ -11,7 +11,7 @@ counted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from speedsheet.core.measurement import Finding, Latency, Throughput
 from speedsheet.core.samples import Samples
@@ -76,7 +76,7 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
     data = Data.of(runs, thread_num).ordered()
     requests, window_s = data.latency_ns.size, data.window_s
     throughput, mean = data.throughput(), data.mean()
-    percentiles = {name: data.percentile(quantile) for name, quantile in PERCENTILES.items()}
+    percentiles = _outwards({name: data.percentile(quantile) for name, quantile in PERCENTILES.items()})
     assert throughput.value is not None
     assert mean.value is not None
     residual = 1.0 - throughput.value * mean.value / NS_PER_S / thread_num
@@ -100,6 +100,15 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
         processes=len(data.cuts),
         more_s={name: figure.more_s for name, figure in figures.items() if figure.more_s > 0},
     )
+
+
+def _outwards(percentiles: Mapping[str, Figure]) -> dict[str, Figure]:
+    """Let a blank percentile ask for no less time than a blank one nearer the middle: what it lacks is told roughly."""
+    asked, longest_s = {}, 0.0
+    for name, figure in percentiles.items():
+        longest_s = max(longest_s, figure.more_s) if figure.value is None else longest_s
+        asked[name] = replace(figure, more_s=longest_s) if figure.value is None else figure
+    return asked
 
 
 def _throughput(figure: Figure, batch_size: int) -> Throughput:

@@ -106,13 +106,13 @@ class Data:
         )
 
     def percentile(self, quantile: float) -> Figure:
-        """Return a percentile of the latency in nanoseconds."""
+        """Return a percentile of the latency in nanoseconds, null where nothing tells how many requests support it."""
         value = float(np.quantile(self.latency_ns, quantile))
         above = [rounds.binned(rounds.in_rounds_ns > value) for rounds in self.cuts]
         known = self._spread(above)
         lacking = requests_needed(quantile) / self.latency_ns.size
         if not known.degrees:
-            return Figure(value if lacking <= 1 else None, more_s=self._more_s(known, lacking))
+            return Figure(None, more_s=self._more_s(known, lacking))
         share = float(np.mean([series.mean() for series in above]))
         skewness = batch_skewness(above)
 
