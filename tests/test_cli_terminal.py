@@ -179,6 +179,17 @@ def test_both_views_tell_how_near_a_target_is() -> None:
     ]
 
 
+def test_plain_lines_tell_every_start_even_where_nothing_else_is_new() -> None:
+    """Two starts of a comparison that know the same so far are two lines, and a sheet's rows as before."""
+    shown = screen(terminal=False)
+    plain = PlainView(shown)
+    for start in (5, 5, 6):
+        plain.listen(Progress(0, 0, f"start {start} of 6", "B / A 1.03 so far", 0.9, 7.0))
+    assert shown.stream.getvalue().splitlines() == [
+        "start 5 of 6 · B / A 1.03 so far (7 s left)", "start 6 of 6 · B / A 1.03 so far (7 s left)",
+    ]  # fmt: skip
+
+
 def test_plain_lines_tell_each_change_once() -> None:
     """A log grows by a line for a stage, not for a tick."""
     shown = screen(terminal=False)

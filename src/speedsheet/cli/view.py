@@ -69,14 +69,15 @@ class PlainView(SilentView):
     """A line where the row or its stage changes, for logs; what is left of the whole sheet once a row."""
 
     def __init__(self, screen: Screen) -> None:
-        self._screen, self._last = screen, (0, "")
+        self._screen, self._last = screen, (0, "", "")
         self._reached: Reached | None = None
 
     def listen(self, progress: Progress) -> None:
-        """Write a line, if it says something new: the row, its stage, or how near its target is."""
-        if (progress.row, progress.stage, progress.reached) == (*self._last, self._reached):
+        """Write a line, if it says something new: the row or start, its stage, or how near its target is."""
+        here = progress.row, progress.label, progress.stage
+        if (here, progress.reached) == (self._last, self._reached):
             return
-        new_row, self._last = progress.row != self._last[0], (progress.row, progress.stage)
+        new_row, self._last = progress.row != self._last[0], here
         self._reached = progress.reached
         left = [] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]
         left = _nearness(progress) or left
@@ -109,7 +110,7 @@ class LiveView:
         """Take note; draw at once where the stage is new, though never more often than four times a second."""
         known, now_s = self._progress, self._clock()
         self._progress, self._told_s = progress, now_s
-        new = known is None or (known.row, known.stage) != (progress.row, progress.stage)
+        new = known is None or _heading(known) != _heading(progress)
         if new and now_s - self._drawn_s >= _QUICKEST_S:
             self._drawn_s = now_s
             self._live.refresh()
