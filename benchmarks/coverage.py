@@ -3,7 +3,7 @@
     python benchmarks/coverage.py [--runs 1000] [--processes 2]
 
 Nothing is measured here: latencies are drawn from processes whose mean and percentiles are known, clients send one
-request after the other in simulated time, and the product's own estimator is asked. An hour and a half on two cores.
+request after the other in simulated time, and the product's own estimator is asked. Half to one hour on two cores.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from rich.text import Text
 
 from speedsheet.cli.screen import Screen
 from speedsheet.core.measurement import Measurement
-from speedsheet.core.plan import Reached
 from speedsheet.core.request import Progress
 from speedsheet.core.units import format_duration
 from speedsheet.sheets.as_terminal import summary
@@ -69,19 +68,16 @@ class PlainView(SilentView):
     """A line where the row or its stage changes, for logs; what is left of the whole sheet once a row."""
 
     def __init__(self, screen: Screen) -> None:
-        self._screen, self._last = screen, (0, "", "")
-        self._reached: Reached | None = None
+        self._screen, self._last = screen, Progress(0, 0, "", "")
 
     def listen(self, progress: Progress) -> None:
         """Write a line, if it says something new: the row or start, its stage, or how near its target is."""
-        here = progress.row, progress.label, progress.stage
-        if (here, progress.reached) == (self._last, self._reached):
+        last, self._last = self._last, progress
+        if (_heading(progress), progress.reached) == (_heading(last), last.reached):
             return
-        new_row, self._last = progress.row != self._last[0], here
-        self._reached = progress.reached
         left = [] if progress.remaining_s is None else [f"{format_duration(progress.remaining_s)} left"]
         left = _nearness(progress) or left
-        if new_row and progress.sheet_left_s is not None:
+        if progress.row != last.row and progress.sheet_left_s is not None:
             left.append(f"about {_roughly(progress.sheet_left_s)} left in all")
         self._write(_heading(progress) + (f" ({', '.join(left)})" if left else ""))
 

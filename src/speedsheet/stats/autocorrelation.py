@@ -6,6 +6,7 @@ A mean of n elements whose integrated autocorrelation time is tau is as uncertai
 from __future__ import annotations
 
 from math import sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,6 +16,12 @@ _WINDOW = 5.0
 _LEAST_ELEMENTS = 4
 #: Neighbouring bins are correlated where chance would make them so in one series of a hundred; fewer bins do not tell.
 _SURE, _LEAST_BINS = 2.33, 32
+
+
+def bin_means(series: NDArray[Any], length: int) -> NDArray[np.float64]:
+    """Return means over bins of `length` elements of a series (n,); what fills none is left out at the beginning."""
+    means: NDArray[np.float64] = series[series.size % length :].reshape(-1, length).mean(axis=1)
+    return means
 
 
 def autocorrelations(series: ArrayLike) -> NDArray[np.float64]:
@@ -60,7 +67,7 @@ def lasting_time(series: NDArray[np.float64], tau: float) -> float:
     """
     length = 1 << max((series.size // _LEAST_BINS).bit_length() - 1, 0)
     while length > 1:
-        bins = series[series.size % length :].reshape(-1, length).mean(axis=1)
+        bins = bin_means(series, length)
         centred = bins - bins.mean()
         if float(centred[1:] @ centred[:-1]) * sqrt(bins.size) > _SURE * float(centred @ centred):
             return max(tau, length * integrated_time(bins))

@@ -104,10 +104,11 @@ def pooled(runs: Sequence[Samples], *, batch_size: int, thread_num: int) -> Esti
 
 def _outwards(percentiles: Mapping[str, Figure]) -> dict[str, Figure]:
     """Let a blank percentile ask for no less time than a blank one nearer the middle: what it lacks is told roughly."""
-    asked, longest_s = {}, 0.0
+    asked, longest_s = dict(percentiles), 0.0
     for name, figure in percentiles.items():
-        longest_s = max(longest_s, figure.more_s) if figure.value is None else longest_s
-        asked[name] = replace(figure, more_s=longest_s) if figure.value is None else figure
+        if figure.value is None:
+            longest_s = max(longest_s, figure.more_s)
+            asked[name] = replace(figure, more_s=longest_s)
     return asked
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speedsheet.core.samples import Samples
+from speedsheet.stats.autocorrelation import bin_means
 
 #: Longer runs are folded to at most so many bins of whole rounds; what is sought is slower than a bin.
 MOST_BINS = 4096
@@ -40,9 +41,7 @@ class Rounds:
         A bin is one round, or several where there are more than `MOST_BINS`.
         """
         length = max(-(-self.count // MOST_BINS), 1)
-        used = in_rounds[self.count % length :]
-        means: NDArray[np.float64] = used.reshape(self.count // length, length * in_rounds.shape[1]).mean(axis=1)
-        return means
+        return bin_means(in_rounds.ravel(), length * in_rounds.shape[1])
 
 
 def cut(samples: Samples, thread_num: int) -> Rounds:

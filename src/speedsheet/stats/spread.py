@@ -10,6 +10,7 @@ from math import cbrt, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from speedsheet.stats.autocorrelation import bin_means
 from speedsheet.stats.longrun import MIN_ROUNDS, uncertainty
 from speedsheet.stats.student import t_quantile
 
@@ -85,7 +86,7 @@ def t_of(degrees: float) -> float:
 def batch_skewness(series: Sequence[NDArray[np.float64]]) -> float:
     """Return the skewness of the mean of all series, as their batches tell it; 0 where there are too few."""
     length = max(sum(one.size for one in series) // _BATCHES, 1)
-    batches = np.concatenate([one[one.size % length :].reshape(-1, length).mean(axis=1) for one in series])
+    batches = np.concatenate([bin_means(one, length) for one in series])
     from_mean = batches - batches.mean()
     variance = float(np.mean(from_mean**2))
     if batches.size < _LEAST_BATCHES or variance <= 0:
